@@ -1,0 +1,28 @@
+export { type Backoff, backoffMs, type Random } from './backoff.ts'
+export { type Clock, systemClock } from './clock.ts'
+export { ShardwiseError, type ShardwiseErrorOptions } from './errors.ts'
+export { createKinesisClient } from './kinesis-client.ts'
+export { defaultLogger, type Logger, silentLogger } from './logger.ts'
+export {
+  boolean,
+  checkOptions,
+  func,
+  integerFrom,
+  nonEmptyString,
+  numberFrom,
+  type OptionCheck,
+  type OptionChecks,
+  OptionError,
+  objectWith,
+  oneOf,
+} from './options.ts'
+export { classifyError, classifyRecordError, errorCode, type Outcome } from './outcome.ts'
+export { type RetryOptions, retry } from './retry.ts'
+export { listShards, type Shard } from './shards.ts'
+export {
+  describeStream,
+  type Kinesis,
+  type StreamDescription,
+  type StreamReference,
+  streamReference,
+} from './stream.ts'

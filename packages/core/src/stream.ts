@@ -1,0 +1,42 @@
+import { DescribeStreamSummaryCommand, type KinesisClient } from '@aws-sdk/client-kinesis'
+
+/** What Shardwise calls on a Kinesis client: one method, so that a test or the simulation can stand in for it. */
+export type Kinesis = Pick<KinesisClient, 'send'>
+
+/** How a request names its stream: by ARN if that is what the user gave, otherwise by name. */
+export type StreamReference = { readonly StreamName: string } | { readonly StreamARN: string }
+
+/** @param stream a stream's name or ARN */
+export function streamReference(stream: string): StreamReference {
+  return stream.startsWith('arn:') ? { StreamARN: stream } : { StreamName: stream }
+}
+
+/** What a producer or consumer needs to know of a stream besides its shards. */
+export interface StreamDescription {
+  readonly name: string
+  readonly arn: string
+  /** CREATING, ACTIVE, UPDATING or DELETING. */
+  readonly status: string
+  /** The largest record the stream takes, data and partition key together. */
+  readonly maxRecordBytes: number
+  readonly openShardCount: number
+}
+
+/** One DescribeStreamSummary call (20 a second for an account). */
+export async function describeStream(
+  kinesis: Kinesis,
+  stream: string,
+  signal?: AbortSignal,
+): Promise<StreamDescription> {
+  const { StreamDescriptionSummary: summary } = await kinesis.send(
+    new DescribeStreamSummaryCommand(streamReference(stream)),
+    { ...(signal && { abortSignal: signal }) },
+  )
+  return {
+    name: summary?.StreamName ?? stream,
+    arn: summary?.StreamARN ?? '',
+    status: summary?.StreamStatus ?? '',
+    maxRecordBytes: (summary?.MaxRecordSizeInKiB ?? 1024) * 1024,
+    openShardCount: summary?.OpenShardCount ?? 0,
+  }
+}
