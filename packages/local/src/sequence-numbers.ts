@@ -1,0 +1,22 @@
+/** What every sequence number of today's service begins with: they have 186 bits, so 56 decimal digits from 49 on. */
+const VERSION = 1n << 185n
+
+/**
+ * The sequence numbers of one stream: each is greater than every one before it, whichever shard it is for, so that they
+ * grow along a shard and a child's are greater than its parents'.
+ *
+ * Layout from the top: version, milliseconds since 1970 (48 bits), a count (64 bits), the shard's number, a final 2 as
+ * the service has it.
+ */
+export class SequenceNumbers {
+  #millis = 0
+  #count = 0
+
+  next(nowMs: number, shardNumber: number): string {
+    // The wall clock may be set back; the numbers may not.
+    this.#millis = Math.max(this.#millis, Math.floor(nowMs))
+    const value =
+      VERSION | (BigInt(this.#millis) << 100n) | (BigInt(this.#count++) << 36n) | (BigInt(shardNumber) << 4n) | 2n
+    return value.toString()
+  }
+}
