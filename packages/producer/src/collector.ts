@@ -1,0 +1,43 @@
+import type { Lane } from './lane.ts'
+import type { Lanes } from './lanes.ts'
+import type { SealedRecord } from './sealed-record.ts'
+
+export interface CollectorSettings {
+  readonly collectionMaxCount: number
+  readonly collectionMaxSize: number
+}
+
+/** A Kinesis record on its way, with the lane it came from. */
+export interface InFlight {
+  readonly lane: Lane
+  readonly sealed: SealedRecord
+}
+
+/**
+ * Takes what may go now from the lanes that have something waiting, for one PutRecords. Goes round the lanes one record at
+ * a time, so that a long queue doesn't fill the request before the others' turn.
+ */
+export function collect(lanes: Lanes, nowMs: number, flushing: boolean, settings: CollectorSettings): InFlight[] {
+  const collected: InFlight[] = []
+  let bytes = 0
+  let turn = [...lanes.active]
+  while (turn.length > 0) {
+    const next: Lane[] = []
+    for (const lane of turn) {
+      const sealed = lane.next(nowMs, flushing)
+      if (sealed === undefined) {
+        if (lane.isIdle) lanes.deactivate(lane)
+        continue
+      }
+      const isFull =
+        collected.length >= settings.collectionMaxCount || bytes + sealed.bytes > settings.collectionMaxSize
+      if (isFull && collected.length > 0) return collected
+      lane.take()
+      collected.push({ lane, sealed })
+      bytes += sealed.bytes
+      next.push(lane)
+    }
+    turn = next
+  }
+  return collected
+}

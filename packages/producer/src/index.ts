@@ -1,0 +1,6 @@
+export { ProducerError, type ProducerErrorCode, type ProducerErrorOptions } from './errors.ts'
+export type { ProducerOptions } from './options.ts'
+export type { EarlierCopy, Receipt } from './pending.ts'
+export { type CloseOptions, type Outstanding, Producer } from './producer.ts'
+export type { ProducerEvent } from './telemetry.ts'
+export type { UserRecord } from './user-record.ts'

@@ -1,0 +1,222 @@
+import type { HashRange } from '@shardwise/records'
+import { Fifo } from './fifo.ts'
+import { type BuilderPool, MAX_AGGREGATE_BYTES, OpenAggregate } from './open-aggregate.ts'
+import type { Pending } from './pending.ts'
+import type { RateBucket } from './rate-bucket.ts'
+import { type Domain, type SealedRecord, sealLone } from './sealed-record.ts'
+import type { CheckedRecord } from './user-record.ts'
+
+export interface LaneSettings {
+  readonly aggregation: boolean
+  readonly aggregationMaxSize: number
+  readonly aggregationMaxCount: number
+  readonly recordMaxBufferedTime: number
+  readonly recordTtl: number
+}
+
+/** How much of a second's quota an aggregate may grow to while its lane can't send. */
+const GROWTH_SECONDS = 0.25
+
+/**
+ * The queue of one predicted shard: what is sealed, in order, and behind it the open aggregate.
+ *
+ * - Of each domain at most one Kinesis record is in flight: with aggregation the whole lane is one domain, without it
+ *   every hash key is one. That is what keeps the order.
+ * - A barred lane sends nothing: a retired lane whose range overlaps its own still has something in flight.
+ * - Retired (its shard is gone) it takes and sends nothing more; it waits for what is in flight.
+ */
+export class Lane {
+  readonly shardId: string
+  readonly range: HashRange
+  readonly bucket: RateBucket
+  /** Retired lanes that have to settle before this one sends. */
+  readonly barriers: Set<Lane> = new Set()
+  retired = false
+  /** Nothing goes before; after a refusal, on the monotonic clock. */
+  pausedUntilMs = 0
+  readonly #settings: LaneSettings
+  readonly #builders: BuilderPool
+  readonly #queues = new Map<Domain, Fifo<SealedRecord>>()
+  /** Domains that have something queued and nothing in flight. */
+  readonly #ready = new Fifo<Domain>()
+  readonly #inFlight = new Set<Domain>()
+  #open: OpenAggregate | undefined
+  /** Nothing queued or open expires before. */
+  #nextExpiryMs = Number.POSITIVE_INFINITY
+
+  constructor(shardId: string, range: HashRange, bucket: RateBucket, settings: LaneSettings, builders: BuilderPool) {
+    this.shardId = shardId
+    this.range = range
+    this.bucket = bucket
+    this.#settings = settings
+    this.#builders = builders
+  }
+
+  get isIdle(): boolean {
+    return this.#open === undefined && this.#queues.size === 0
+  }
+
+  get inFlight(): number {
+    return this.#inFlight.size
+  }
+
+  /** Takes a user record at the tail. Returns whether there may be something to send at once. */
+  add(record: CheckedRecord, pending: Pending, nowMs: number): boolean {
+    const { aggregation, aggregationMaxSize, aggregationMaxCount, recordTtl } = this.#settings
+    if (!aggregation) {
+      this.#push(sealLone(record, pending, recordTtl))
+      return this.barriers.size === 0 && !this.#inFlight.has(record.hashKey)
+    }
+    const size = this.#open?.sizeWith(record) ?? 0
+    if (size > aggregationMaxSize && size > this.#growthLimit(nowMs)) this.#seal()
+    if (this.#open === undefined) this.#open = new OpenAggregate(this.#builders.take(), record, pending)
+    else this.#open.add(record, pending)
+    this.#nextExpiryMs = Math.min(this.#nextExpiryMs, this.#open.oldestMs + recordTtl)
+    if (this.#open.count >= aggregationMaxCount) this.#seal()
+    return (
+      this.barriers.size === 0 && this.#inFlight.size === 0 && (this.#ready.length > 0 || this.#openWaitMs(nowMs) <= 0)
+    )
+  }
+
+  /** Puts sealed records in front of everything that waits, in their order. */
+  prepend(sealed: readonly SealedRecord[]): void {
+    for (const record of sealed.toReversed()) this.#unshift(record)
+  }
+
+  /** The Kinesis record that may go now, if there is one. It stays until `take`. */
+  next(nowMs: number, flushing: boolean): SealedRecord | undefined {
+    if (this.retired || this.barriers.size > 0 || this.pausedUntilMs > nowMs) return undefined
+    const isOpenDue = this.#open !== undefined && (flushing || this.#openWaitMs(nowMs) <= 0)
+    if (this.#ready.length === 0 && this.#queues.size === 0 && this.#inFlight.size === 0 && isOpenDue) this.#seal()
+    const domain = this.#ready.first
+    if (domain === undefined || this.bucket.waitMs(nowMs) > 0) return undefined
+    return this.#queues.get(domain)?.first
+  }
+
+  /** Removes what `next` gave: it is in flight now. */
+  take(): void {
+    const domain = this.#ready.shift()
+    if (domain === undefined) throw new Error(`lane ${this.shardId}: expected something that is ready to be sent`)
+    const sealed = this.#shift(domain)
+    this.#inFlight.add(domain)
+    this.bucket.take(sealed.bytes)
+  }
+
+  /** What was in flight has its outcome, or goes elsewhere. */
+  settle({ domain }: SealedRecord): void {
+    this.#inFlight.delete(domain)
+    if (this.#queues.has(domain)) this.#ready.push(domain)
+  }
+
+  /** What was in flight goes again, first of all. */
+  retry(sealed: SealedRecord, pausedUntilMs: number): void {
+    this.#inFlight.delete(sealed.domain)
+    if (this.#queues.has(sealed.domain)) this.#ready.push(sealed.domain)
+    this.#unshift(sealed)
+    this.pausedUntilMs = Math.max(this.pausedUntilMs, pausedUntilMs)
+  }
+
+  /**
+   * Milliseconds until `takeExpired` or, if there is room for a request, `next` may give something without anything else
+   * happening; Infinity if never.
+   */
+  waitMs(nowMs: number, hasRoom: boolean, flushing: boolean): number {
+    const expiry = this.#nextExpiryMs - nowMs
+    if (!hasRoom || this.barriers.size > 0) return expiry
+    const gate = Math.max(this.pausedUntilMs - nowMs, this.bucket.waitMs(nowMs))
+    if (this.#ready.length > 0) return Math.min(gate, expiry)
+    if (this.#open === undefined || this.#inFlight.size > 0) return expiry
+    return Math.min(Math.max(gate, flushing ? 0 : this.#openWaitMs(nowMs)), expiry)
+  }
+
+  /** Removes and returns what waited for `recordTtl`. */
+  takeExpired(nowMs: number): SealedRecord[] {
+    if (nowMs < this.#nextExpiryMs) return []
+    if (this.#open !== undefined && this.#open.oldestMs + this.#settings.recordTtl <= nowMs) this.#seal()
+    const expired: SealedRecord[] = []
+    this.#nextExpiryMs =
+      this.#open === undefined ? Number.POSITIVE_INFINITY : this.#open.oldestMs + this.#settings.recordTtl
+    for (const [domain, queue] of this.#queues) {
+      while (queue.first !== undefined && queue.first.expiresMs <= nowMs) expired.push(queue.shift()!)
+      if (queue.first !== undefined) this.#nextExpiryMs = Math.min(this.#nextExpiryMs, queue.first.expiresMs)
+      else this.#queues.delete(domain)
+    }
+    if (expired.length > 0) this.#rebuildReady()
+    return expired
+  }
+
+  /** Removes and returns all that waits, in order: what a reshard, or an end without sending, leaves of it. */
+  drain(): SealedRecord[] {
+    if (this.#open !== undefined) this.#seal()
+    const sealed: SealedRecord[] = []
+    for (const queue of this.#queues.values()) {
+      for (let record = queue.shift(); record !== undefined; record = queue.shift()) sealed.push(record)
+    }
+    this.#queues.clear()
+    this.#rebuildReady()
+    this.#nextExpiryMs = Number.POSITIVE_INFINITY
+    return sealed
+  }
+
+  #growthLimit(nowMs: number): number {
+    const canSend =
+      this.#queues.size === 0 &&
+      this.#inFlight.size === 0 &&
+      this.barriers.size === 0 &&
+      this.pausedUntilMs <= nowMs &&
+      this.bucket.waitMs(nowMs) === 0
+    if (canSend) return this.#settings.aggregationMaxSize
+    return Math.min(MAX_AGGREGATE_BYTES, this.bucket.bytesPerSecond * GROWTH_SECONDS)
+  }
+
+  #openWaitMs(nowMs: number): number {
+    if (this.#open === undefined) return Number.POSITIVE_INFINITY
+    if (this.#open.size >= this.#settings.aggregationMaxSize) return 0
+    return this.#open.oldestMs + this.#settings.recordMaxBufferedTime - nowMs
+  }
+
+  #seal(): void {
+    const open = this.#open
+    if (open === undefined) return
+    this.#open = undefined
+    this.#push(open.seal(this.#settings.recordTtl))
+  }
+
+  #push(sealed: SealedRecord): void {
+    const { domain } = sealed
+    const queue = this.#queueOf(sealed)
+    queue.push(sealed)
+    if (queue.length === 1 && !this.#inFlight.has(domain)) this.#ready.push(domain)
+  }
+
+  #unshift(sealed: SealedRecord): void {
+    const { domain } = sealed
+    const queue = this.#queueOf(sealed)
+    queue.unshift(sealed)
+    if (queue.length === 1 && !this.#inFlight.has(domain)) this.#ready.unshift(domain)
+  }
+
+  #queueOf({ domain, expiresMs }: SealedRecord): Fifo<SealedRecord> {
+    this.#nextExpiryMs = Math.min(this.#nextExpiryMs, expiresMs)
+    let queue = this.#queues.get(domain)
+    if (queue === undefined) {
+      queue = new Fifo()
+      this.#queues.set(domain, queue)
+    }
+    return queue
+  }
+
+  #shift(domain: Domain): SealedRecord {
+    const queue = this.#queues.get(domain)
+    const sealed = queue?.shift()
+    if (queue === undefined || sealed === undefined)
+      throw new Error(`lane ${this.shardId}: nothing queued for ${domain}`)
+    if (queue.length === 0) this.#queues.delete(domain)
+    return sealed
+  }
+
+  #rebuildReady(): void {
+    while (this.#ready.shift() !== undefined);
+    for (const domain of this.#queues.keys()) if (!this.#inFlight.has(domain)) this.#ready.push(domain)
+  }
+}

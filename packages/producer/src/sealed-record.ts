@@ -1,0 +1,77 @@
+import { type AggregateBuilder, deaggregate, hashKeyOf, parseHashKey } from '@shardwise/records'
+import type { Pending } from './pending.ts'
+import type { CheckedRecord } from './user-record.ts'
+
+/** A Kinesis record that is ready to be sent, with everybody who waits for it. */
+export interface SealedRecord {
+  readonly partitionKey: string
+  /** Decimal hash key of its first user record. Always sent, as the KPL does. */
+  readonly explicitHashKey: string
+  readonly data: Uint8Array
+  /** What the service counts: data and partition key. */
+  readonly bytes: number
+  /** In the order of the user records inside. */
+  readonly pending: readonly Pending[]
+  /** The explicit hash key that the user of a lone record gave. */
+  readonly loneExplicitHashKey: string | undefined
+  /** Kinesis records of the same domain are never in flight together. */
+  readonly domain: Domain
+  /** When its oldest user record has been waiting for `recordTtl`, on the monotonic clock. */
+  readonly expiresMs: number
+  /** Whose buffer `data` is a view of. */
+  readonly builder: AggregateBuilder | undefined
+}
+
+/** What keeps its order: everything in a lane that aggregates, the records of one hash key in one that doesn't. */
+export type Domain = bigint | 'lane'
+
+/** Seals a user record as it is, to be sent plain. */
+export function sealLone(record: CheckedRecord, pending: Pending, recordTtl: number): SealedRecord {
+  return {
+    partitionKey: record.partitionKey,
+    explicitHashKey: record.hashKey.toString(),
+    data: record.data,
+    bytes: record.bytes,
+    pending: [pending],
+    loneExplicitHashKey: record.explicitHashKey,
+    domain: record.hashKey,
+    expiresMs: pending.arrivedMs + recordTtl,
+    builder: undefined,
+  }
+}
+
+/** A user record taken out of a sealed one. */
+export interface Unsealed {
+  readonly record: CheckedRecord
+  readonly pending: Pending
+}
+
+/** Takes a sealed record apart into its user records, in order. Their data are views. */
+export function unseal(sealed: SealedRecord): Unsealed[] {
+  const { pending, partitionKey, loneExplicitHashKey, data } = sealed
+  const [only] = pending
+  // By the number of those who wait, not by the bytes: a user's own data may look like an aggregate.
+  if (pending.length === 1 && only !== undefined) {
+    return [{ record: checkedAgain(partitionKey, loneExplicitHashKey, data, only), pending: only }]
+  }
+  const inside = deaggregate(data)
+  if (inside.kind !== 'aggregate' || inside.records.length !== pending.length) {
+    throw new Error(
+      `expected an aggregate of ${pending.length} user records that was built here, found: ${inside.kind}`,
+    )
+  }
+  return inside.records.map((record, index) => {
+    const waiting = pending[index]!
+    return { record: checkedAgain(record.partitionKey, record.explicitHashKey, record.data, waiting), pending: waiting }
+  })
+}
+
+function checkedAgain(
+  partitionKey: string,
+  explicitHashKey: string | undefined,
+  data: Uint8Array,
+  { bytes }: Pending,
+): CheckedRecord {
+  const hashKey = explicitHashKey === undefined ? hashKeyOf(partitionKey) : parseHashKey(explicitHashKey)
+  return { partitionKey, explicitHashKey, hashKey, data, bytes }
+}

@@ -1,0 +1,25 @@
+import type { Outcome } from '@shardwise/core'
+
+/** Everything that a producer tells of, besides the outcome of each `put`. */
+export type ProducerEvent =
+  /** The stream's open shards are known, for the first time or anew. */
+  | { readonly type: 'shardMapChanged'; readonly shardIds: readonly string[] }
+  /** The shards could not be listed, or the listing made no sense; it is tried again. Meanwhile records may wait. */
+  | { readonly type: 'shardMapRetried'; readonly error: Error; readonly waitMs: number }
+  /** A whole PutRecords failed; its records are sent again or rejected, as the outcome says. */
+  | {
+      readonly type: 'requestFailed'
+      readonly error: Error
+      readonly outcome: Outcome
+      readonly kinesisRecords: number
+    }
+  /** A shard refused a record for going too fast; it is written to more slowly for a while. */
+  | { readonly type: 'throttled'; readonly shardId: string; readonly bytesPerSecond: number }
+  /** An aggregate landed, by a reshard, in a shard where not all of it belongs: all of it is split and sent again. */
+  | {
+      readonly type: 'misplaced'
+      readonly predictedShardId: string
+      readonly shardId: string
+      readonly sequenceNumber: string
+      readonly userRecords: number
+    }

@@ -1,0 +1,155 @@
+import { type Random, silentLogger } from '@shardwise/core'
+import { ManualClock } from '@shardwise/core/testing'
+import { contains, hashKeyOf, MAX_HASH_KEY } from '@shardwise/records'
+import { expect, test } from 'vitest'
+import { Producer, ProducerError, type Receipt } from '../src/index.ts'
+import { FaultyStream, NO_FAULTS, type Stored, textWithHashKey } from './faulty-stream.ts'
+
+const SEEDS = Number(process.env.SEEDS ?? 250)
+const FIRST_SEED = Number(process.env.SEED ?? 1)
+const MAX_OUTSTANDING = 2 ** 20
+
+interface Put {
+  readonly text: string
+  readonly hashKey: bigint
+  outcome?: Receipt | ProducerError
+}
+
+/** mulberry32: the same numbers for the same seed, everywhere. */
+function randomOf(seed: number): Random {
+  let state = seed >>> 0
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
+  }
+}
+
+/** Puts records while the stream reshards and everything fails now and then; then all is well and everything must settle. */
+async function run(seed: number): Promise<{ puts: Put[]; stream: FaultyStream; violations: string[] }> {
+  const random = randomOf(seed)
+  const pick = <T>(...choices: readonly T[]): T => choices[Math.floor(random() * choices.length)]!
+  const clock = new ManualClock()
+  const stream = new FaultyStream(clock, random, 1 + Math.floor(random() * 3))
+  const violations = stream.violations
+  stream.faults = {
+    refused: pick(0, 0.1, 0.3),
+    lostRequest: pick(0, 0.05, 0.2),
+    lostAnswer: pick(0, 0.05, 0.2),
+    staleListing: pick(0, 0.5),
+    delayMs: pick(5, 50, 300),
+  }
+  const producer = new Producer({
+    stream: 's',
+    client: stream.client,
+    aggregation: random() < 0.7,
+    aggregationMaxSize: pick(64, 200, 2_000, 51_200),
+    recordMaxBufferedTime: pick(0, 20, 100),
+    recordTtl: pick(400, 5_000, 30_000),
+    rateLimit: pick(150, Number.POSITIVE_INFINITY),
+    maxRequestsInFlight: pick(1, 2, 16),
+    maxOutstandingBytes: MAX_OUTSTANDING,
+    clock,
+    random,
+    logger: silentLogger,
+  })
+  const puts: Put[] = []
+  const settled: Promise<void>[] = []
+  const rounds = 40
+  const reshardChance = pick(0.02, 0.1, 0.25)
+  for (let round = 0; round < rounds; round++) {
+    for (let count = Math.floor(random() * 6); count > 0; count--) {
+      const partitionKey = `key-${Math.floor(random() * 8)}`
+      const explicitHashKey = random() < 0.2 ? pick('0', MAX_HASH_KEY.toString(), (2n ** 127n).toString()) : undefined
+      const number = `${puts.length}`
+      const text = explicitHashKey === undefined ? number : textWithHashKey(number, explicitHashKey)
+      const put: Put = {
+        text,
+        hashKey: explicitHashKey === undefined ? hashKeyOf(partitionKey) : BigInt(explicitHashKey),
+      }
+      puts.push(put)
+      settled.push(
+        producer.put({ partitionKey, explicitHashKey, data: text }).then(
+          (receipt) => {
+            put.outcome = receipt
+          },
+          (error: ProducerError) => {
+            put.outcome = error
+          },
+        ),
+      )
+    }
+    if (random() < reshardChance) stream.reshard()
+    await clock.advance(random() * 60)
+    if (producer.outstanding.bytes > 2 * MAX_OUTSTANDING) violations.push('more is outstanding than allowed')
+  }
+  stream.faults = { ...NO_FAULTS, delayMs: 5 }
+  const closed = producer.close()
+  let isClosed = false
+  const all = Promise.all([closed, ...settled]).then(() => {
+    isClosed = true
+  })
+  for (let step = 0; step < 400 && !isClosed; step++) await clock.advance(100)
+  if (!isClosed) violations.push(`not settled: ${puts.filter(({ outcome }) => outcome === undefined).length} puts`)
+  else await all
+  if (producer.outstanding.records !== 0 || producer.outstanding.bytes !== 0)
+    violations.push('something stays outstanding')
+  return { puts, stream, violations }
+}
+
+/** What the promises say about the stream and the outcomes; each broken one in words. */
+function brokenPromises(puts: readonly Put[], stored: readonly Stored[]): string[] {
+  const broken: string[] = []
+  const copies = Map.groupBy(stored, ({ text }) => text)
+  const kinesisRecords = Map.groupBy(stored, ({ sequenceNumber }) => sequenceNumber)
+  for (const { text, outcome } of puts) {
+    const found = copies.get(text) ?? []
+    if (outcome instanceof ProducerError) {
+      if (outcome.outcome === 'refused' && found.length > 0) broken.push(`${text} was refused and is in the stream`)
+      continue
+    }
+    if (outcome === undefined) continue
+    const place = found.find(
+      ({ sequenceNumber, subSequenceNumber, shardId }) =>
+        sequenceNumber === outcome.sequenceNumber &&
+        subSequenceNumber === outcome.subSequenceNumber &&
+        shardId === outcome.shardId,
+    )
+    if (place === undefined) broken.push(`${text} was acknowledged and is not where its receipt says`)
+    else if (!kinesisRecords.get(place.sequenceNumber)!.every(({ hashKey, range }) => contains(range, hashKey))) {
+      broken.push(`${text} was acknowledged in an aggregate that doesn't fit its shard`)
+    }
+    if (found.length > 1 && outcome.earlierCopy === undefined) broken.push(`${text} is there twice, unsaid`)
+  }
+
+  const order = new Map(puts.map(({ text, outcome }, index) => [text, outcome instanceof ProducerError ? -1 : index]))
+  const newest = new Map<bigint, number>()
+  const seen = new Set<string>()
+  for (const { text, hashKey, range } of stored) {
+    const index = order.get(text) ?? -1
+    if (index < 0 || seen.has(text) || !contains(range, hashKey)) continue
+    seen.add(text)
+    if (index < (newest.get(hashKey) ?? -1)) broken.push(`${text} came out of order`)
+    newest.set(hashKey, index)
+  }
+  return broken
+}
+
+test(`${SEEDS} random worlds keep every promise: settled, in the stream, whole in its shard, in order, nothing twice unsaid`, async () => {
+  let acknowledged = 0
+  let rejected = 0
+  let resent = 0
+  for (let seed = FIRST_SEED; seed < FIRST_SEED + SEEDS; seed++) {
+    const { puts, stream, violations } = await run(seed)
+    expect([...violations, ...brokenPromises(puts, stream.stored())].slice(0, 5), `SEED=${seed} SEEDS=1`).toEqual([])
+    for (const { outcome } of puts) {
+      if (outcome instanceof ProducerError) rejected++
+      else acknowledged++
+      if (outcome !== undefined && 'earlierCopy' in outcome && outcome.earlierCopy === 'misplaced') resent++
+    }
+  }
+  // The worlds have to be hard enough for the promises to mean something.
+  if (SEEDS >= 100) expect(Math.min(rejected, resent)).toBeGreaterThan(20)
+  expect(acknowledged).toBeGreaterThan(rejected)
+}, 300_000)
