@@ -123,7 +123,12 @@ export class FaultyStream {
           : { ErrorCode: 'InternalFailure', ErrorMessage: 'Internal service failure.' }
       }
       try {
-        const { ShardId, SequenceNumber } = this.#model.execute('PutRecord', { StreamName: STREAM, ...record }) as {
+        const { ShardId, SequenceNumber } = this.#model.execute('PutRecord', {
+          StreamName: STREAM,
+          ...record,
+          // What is sent is copied, as by a socket: the producer uses its buffers again.
+          Data: Uint8Array.from(record.Data ?? []),
+        }) as {
           ShardId: string
           SequenceNumber: string
         }
