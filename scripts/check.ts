@@ -13,7 +13,9 @@ const steps: readonly (readonly [name: string, command: string, ...args: string[
   ['types of tests and examples', 'tsc', '-p', 'tsconfig.json'],
   ['unused code and dependencies', 'knip'],
   ...packages.map((path) => [`publint ${path}`, 'publint', '--strict', path] as const),
-  ...packages.map((path) => [`types of the package ${path}`, 'attw', '--pack', path, '--profile', 'esm-only', '--quiet'] as const),
+  ...packages.map(
+    (path) => [`types of the package ${path}`, 'attw', '--pack', path, '--profile', 'esm-only', '--quiet'] as const,
+  ),
   ['built packages on Node 22.18', 'node', 'scripts/smoke/run.ts'],
 ]
 

@@ -5,6 +5,8 @@ import type { Stream } from './stream.ts'
 /** The service's default for a stream: records of up to 1 MiB. */
 export const MAX_RECORD_BYTES: number = 2 ** 20
 
+const HOUR_MS = 3_600_000
+
 /** A shard as ListShards and DescribeStream show it. */
 export function describeShard(shard: Shard): object {
   const [parent, adjacent] = shard.parents
@@ -24,10 +26,11 @@ export function describeRange({ hashRange }: Shard): object {
   return { StartingHashKey: hashRange.start.toString(), EndingHashKey: hashRange.end.toString() }
 }
 
-export function describeStream(stream: Stream, request: Request): object {
+export function describeStream(stream: Stream, request: Request, nowMs: number): object {
   const limit = optionalInteger(request, 'Limit', 1, 10_000) ?? 100
   const after = optionalString(request, 'ExclusiveStartShardId') ?? ''
-  const shards = stream.shards.filter(({ id }) => id > after)
+  const horizonMs = nowMs - stream.retentionMs
+  const shards = stream.shards.filter(({ id, closedMs }) => id > after && closedMs >= horizonMs)
   return {
     StreamDescription: {
       ...common(stream),
@@ -54,7 +57,7 @@ function common(stream: Stream): object {
     StreamARN: stream.arn,
     StreamStatus: 'ACTIVE',
     StreamModeDetails: { StreamMode: stream.mode },
-    RetentionPeriodHours: stream.retentionHours,
+    RetentionPeriodHours: Math.ceil(stream.retentionMs / HOUR_MS),
     StreamCreationTimestamp: stream.createdMs / 1000,
     EnhancedMonitoring: [{ ShardLevelMetrics: [] }],
     EncryptionType: 'NONE',

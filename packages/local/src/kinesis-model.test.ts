@@ -334,7 +334,7 @@ describe('reading', () => {
 
 describe('retention', () => {
   test('beyond its bytes a stream drops its oldest records, over all shards', () => {
-    const world = new World({ shards: 2, retentionBytes: 3 * 1_300 })
+    const world = new World({ shards: 2, retentionBytes: 3 * 1_400 })
     for (let number = 0; number < 6; number++) {
       const Data = Buffer.alloc(1_000, `${number}`)
       const ExplicitHashKey = number % 2 === 0 ? '0' : MAX_HASH_KEY.toString()
@@ -434,4 +434,160 @@ describe('resharding', () => {
       shards.map(({ HashKeyRange }) => `${HashKeyRange.StartingHashKey}-${HashKeyRange.EndingHashKey}`).sort()
     expect(ranges(Shards)).toEqual(ranges(even))
   })
+})
+
+describe('a clock that is set back', () => {
+  test('records are still found by the time of their arrival', () => {
+    const world = new World()
+    const start = world.now
+    world.put('first')
+    world.now = start + 5_000
+    world.put('second')
+    world.now = start
+    world.put('third')
+    world.put('fourth')
+    world.now = start + 10
+    expect(world.texts(SHARD_0, { ShardIteratorType: 'AT_TIMESTAMP', Timestamp: (start + 5) / 1000 })).toEqual([
+      'second',
+      'third',
+      'fourth',
+    ])
+  })
+
+  test('a shard is not throttled for it', () => {
+    const world = new World({ limits: true })
+    world.put('before')
+    world.now -= 10_000
+    world.put('after')
+  })
+})
+
+describe('what the service refuses', () => {
+  const refused = (world: World, operation: string, request: Request): string =>
+    errorOf(() => world.execute(operation, request)).type
+
+  test('an explicit hash key that is not canonical', () => {
+    const request = { StreamName: 's', PartitionKey: 'k', ExplicitHashKey: '007', Data: Buffer.alloc(1) }
+    expect(refused(new World(), 'PutRecord', request)).toBe('ValidationException')
+  })
+
+  test('an entry that is null', () => {
+    expect(refused(new World(), 'PutRecords', { StreamName: 's', Records: [null] })).toBe('ValidationException')
+  })
+
+  test.each([{ StreamName: 'a b' }, { StreamName: 'a', StreamModeDetails: { StreamMode: 'AUTOMATIC' } }])(
+    'a stream like %j',
+    (stream) => {
+      expect(refused(new World(), 'CreateStream', { ShardCount: 1, ...stream })).toBe('ValidationException')
+    },
+  )
+
+  test('a timestamp in the future', () => {
+    const world = new World()
+    const request = { ShardIteratorType: 'AT_TIMESTAMP', Timestamp: world.now / 1000 + 1 }
+    expect(errorOf(() => world.iterator(SHARD_0, request)).type).toBe('InvalidArgumentException')
+  })
+
+  test('a sequence number of a sibling', () => {
+    const world = new World({ shards: 2 })
+    const { SequenceNumber } = world.put('high', MAX_HASH_KEY.toString())
+    const request = { ShardIteratorType: 'AT_SEQUENCE_NUMBER', StartingSequenceNumber: SequenceNumber }
+    expect(errorOf(() => world.iterator(SHARD_0, request)).type).toBe('InvalidArgumentException')
+    expect(world.texts(SHARD_1, request)).toEqual(['high'])
+  })
+
+  test('a split at the last hash key of a shard', () => {
+    expect(errorOf(() => new World().split(SHARD_0, MAX_HASH_KEY)).type).toBe('InvalidArgumentException')
+  })
+})
+
+test('what arrived within this millisecond and was not read yet keeps the reader behind', () => {
+  const world = new World()
+  world.put('a')
+  world.put('b')
+  const first = world.get(world.iterator(SHARD_0, { ShardIteratorType: 'TRIM_HORIZON' }), 1)
+  expect(first.MillisBehindLatest).toBe(1)
+  expect(world.get(first.NextShardIterator).MillisBehindLatest).toBe(0)
+})
+
+describe('listing', () => {
+  test('a shard closed at that very moment is among those of a timestamp, since it may hold records of it', () => {
+    const world = new World()
+    world.now += 10
+    world.put('last')
+    world.split(SHARD_0, 2n ** 127n)
+    expect(world.shardIds({ Type: 'AT_TIMESTAMP', Timestamp: world.now / 1000 })).toEqual(['0', '1', '2'])
+  })
+
+  test('an answer has at most 1,000 shards, however many are asked for', () => {
+    const world = new World()
+    world.execute('CreateStream', { StreamName: 'wide', ShardCount: 1_001 })
+    const { Shards, NextToken } = world.execute<{ Shards: ShardView[]; NextToken: string }>('ListShards', {
+      StreamName: 'wide',
+      MaxResults: 10_000,
+    })
+    expect(Shards.length).toBe(1_000)
+    expect(world.execute<{ Shards: ShardView[] }>('ListShards', { NextToken }).Shards.length).toBe(1)
+  })
+
+  test('a token expires after 300 seconds, and with its stream', () => {
+    const world = new World({ shards: 2 })
+    const { NextToken } = world.execute<{ NextToken: string }>('ListShards', { StreamName: 's', MaxResults: 1 })
+    world.now += 300_000
+    world.execute('ListShards', { NextToken })
+    world.now += 1
+    expect(errorOf(() => world.execute('ListShards', { NextToken })).type).toBe('ExpiredNextTokenException')
+    const fresh = world.execute<{ NextToken: string }>('ListShards', { StreamName: 's', MaxResults: 1 })
+    world.execute('DeleteStream', { StreamName: 's' })
+    world.execute('CreateStream', { StreamName: 's', ShardCount: 2 })
+    expect(errorOf(() => world.execute('ListShards', { NextToken: fresh.NextToken })).type).toBe(
+      'InvalidArgumentException',
+    )
+  })
+
+  test.each([Buffer.from('{}').toString('base64'), 'nonsense'])('the token %j is refused', (NextToken) => {
+    expect(errorOf(() => new World().execute('ListShards', { NextToken })).type).toBe('InvalidArgumentException')
+  })
+
+  test('DescribeStream leaves out the shards that ListShards leaves out', () => {
+    const world = new World()
+    world.split(SHARD_0, 2n ** 127n)
+    world.now += 24 * 3_600_000 + 1
+    const { StreamDescription } = world.execute<{ StreamDescription: { Shards: ShardView[] } }>('DescribeStream', {
+      StreamName: 's',
+    })
+    expect(StreamDescription.Shards.map(({ ShardId }) => ShardId.slice(-1))).toEqual(world.shardIds())
+  })
+})
+
+test('tags are added, replaced and listed', () => {
+  const world = new World()
+  world.execute('AddTagsToStream', { StreamName: 's', Tags: { team: 'a', stage: 'test' } })
+  world.execute('AddTagsToStream', { StreamName: 's', Tags: { team: 'b' } })
+  expect(world.execute('ListTagsForStream', { StreamName: 's' })).toEqual({
+    Tags: [
+      { Key: 'team', Value: 'b' },
+      { Key: 'stage', Value: 'test' },
+    ],
+    HasMoreTags: false,
+  })
+})
+
+test('retention can be shorter than a day', () => {
+  let now = 0
+  const model = new KinesisModel({
+    clock: { wallMs: () => now },
+    limits: false,
+    retentionBytes: MiB,
+    retentionMs: 1_000,
+  })
+  model.execute('CreateStream', { StreamName: 's', ShardCount: 1 })
+  model.execute('PutRecord', { StreamName: 's', PartitionKey: 'old', Data: Buffer.alloc(1) })
+  now = 1_001
+  const { ShardIterator } = model.execute('GetShardIterator', {
+    StreamName: 's',
+    ShardId: SHARD_0,
+    ShardIteratorType: 'TRIM_HORIZON',
+  }) as { ShardIterator: string }
+  expect(model.execute('GetRecords', { ShardIterator })).toMatchObject({ Records: [] })
 })

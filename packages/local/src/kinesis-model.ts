@@ -1,9 +1,10 @@
 import { describeStream, describeStreamSummary } from './descriptions.ts'
 import { getRecords, getShardIterator } from './reading.ts'
 import { nullValue, optionalInteger, optionalString, type Request, requiredString } from './requests.ts'
-import { invalidArgument, notFound, ServiceError } from './service-error.ts'
+import { invalidArgument, notFound, ServiceError, validation } from './service-error.ts'
 import { listShards } from './shard-listing.ts'
 import { Stream } from './stream.ts'
+import { addTags, listTags } from './tags.ts'
 import { putRecord, putRecords } from './writing.ts'
 
 /** Time for the model: milliseconds since 1970. A test or a simulation passes its own. */
@@ -17,12 +18,15 @@ export interface KinesisModelOptions {
   readonly limits: boolean
   /** Beyond so many bytes in a stream its oldest records are trimmed. */
   readonly retentionBytes: number
+  /** Records older than this are trimmed. Default 24 hours. */
+  readonly retentionMs?: number
 }
 
 type Operation = (model: KinesisModel, request: Request) => object
 
 /** The most shards that may be made in one go: the service's limit in its largest regions. */
 const MAX_SHARDS = 10_000
+const DEFAULT_RETENTION_MS = 24 * 3_600_000
 
 /**
  * Kinesis Data Streams as plain state: streams, shards and records, driven by the clock it is given. No I/O; each
@@ -36,12 +40,14 @@ export class KinesisModel {
   readonly limits: boolean
   readonly #clock: ModelClock
   readonly #retentionBytes: number
+  readonly #retentionMs: number
   readonly #streams = new Map<string, Stream>()
 
-  constructor({ clock, limits, retentionBytes }: KinesisModelOptions) {
+  constructor({ clock, limits, retentionBytes, retentionMs = DEFAULT_RETENTION_MS }: KinesisModelOptions) {
     this.#clock = clock
     this.limits = limits
     this.#retentionBytes = retentionBytes
+    this.#retentionMs = retentionMs
   }
 
   get nowMs(): number {
@@ -67,19 +73,26 @@ export class KinesisModel {
   streamNamed(name: string): Stream {
     const stream = this.#streams.get(name)
     if (stream === undefined) throw notFound(`Stream ${name} under account 000000000000 not found.`)
-    stream.trimBefore(this.nowMs - stream.retentionHours * 3_600_000)
+    stream.trimBefore(this.nowMs - stream.retentionMs)
     return stream
   }
 
   createStream(request: Request): object {
     const name = requiredString(request, 'StreamName')
     if (!/^[a-zA-Z0-9_.-]{1,128}$/.test(name)) {
-      throw invalidArgument(`StreamName: expected 1 to 128 letters, digits and _.-, got ${JSON.stringify(name)}`)
+      throw validation(
+        `Value '${name}' at 'streamName' failed to satisfy constraint: Member must satisfy regular expression pattern: [a-zA-Z0-9_.-]{1,128}`,
+      )
     }
     if (this.#streams.has(name)) {
       throw new ServiceError('ResourceInUseException', `Stream ${name} under account 000000000000 already exists.`)
     }
     const { StreamMode: mode } = Object(request.StreamModeDetails) as { StreamMode?: string }
+    if (mode !== undefined && mode !== 'PROVISIONED' && mode !== 'ON_DEMAND') {
+      throw validation(
+        `Value '${mode}' at 'streamModeDetails.streamMode' failed to satisfy constraint: Member must satisfy enum value set: [PROVISIONED, ON_DEMAND]`,
+      )
+    }
     const onDemand = mode === 'ON_DEMAND'
     const shardCount = optionalInteger(request, 'ShardCount', 1, MAX_SHARDS) ?? (onDemand ? 4 : undefined)
     if (shardCount === undefined) throw nullValue('shardCount')
@@ -88,6 +101,7 @@ export class KinesisModel {
       shardCount,
       createdMs: this.nowMs,
       retentionBytes: this.#retentionBytes,
+      retentionMs: this.#retentionMs,
       mode: onDemand ? 'ON_DEMAND' : 'PROVISIONED',
     })
     this.#streams.set(name, stream)
@@ -127,9 +141,11 @@ const OPERATIONS: Readonly<Record<string, Operation>> = {
   CreateStream: (model, request) => model.createStream(request),
   DeleteStream: (model, request) => model.deleteStream(request),
   ListStreams: (model, request) => model.listStreams(request),
-  DescribeStream: (model, request) => describeStream(model.stream(request), request),
+  DescribeStream: (model, request) => describeStream(model.stream(request), request, model.nowMs),
   DescribeStreamSummary: (model, request) => describeStreamSummary(model.stream(request)),
   ListShards: listShards,
+  AddTagsToStream: addTags,
+  ListTagsForStream: listTags,
   PutRecord: putRecord,
   PutRecords: putRecords,
   GetShardIterator: getShardIterator,
@@ -138,7 +154,7 @@ const OPERATIONS: Readonly<Record<string, Operation>> = {
     const stream = model.stream(request)
     const at = requiredString(request, 'NewStartingHashKey')
     if (!/^(0|[1-9]\d{0,38})$/.test(at)) throw invalidArgument(`NewStartingHashKey: expected a hash key, got ${at}`)
-    stream.split(existingShard(stream, requiredString(request, 'ShardToSplit')), BigInt(at), model.nowMs)
+    stream.splitAsAsked(existingShard(stream, requiredString(request, 'ShardToSplit')), BigInt(at), model.nowMs)
     return {}
   },
   MergeShards: (model, request) => {

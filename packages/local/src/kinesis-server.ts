@@ -118,18 +118,31 @@ function parseRequest(body: Buffer): Request {
   } catch (error) {
     throw Object.assign(new ServiceError('SerializationException', 'The body is not JSON.'), { cause: error })
   }
-  const request = Object(parsed) as { Data?: unknown; Records?: unknown }
-  decodeData(request)
-  if (Array.isArray(request.Records)) for (const entry of request.Records) decodeData(Object(entry))
+  const request = Object(parsed) as DataEntry & { Records?: unknown }
+  const entries: DataEntry[] = Array.isArray(request.Records) ? request.Records.map((entry) => Object(entry)) : []
+  decodeData([request, ...entries])
   return request as Request
 }
 
-function decodeData(entry: { Data?: unknown }): void {
-  if (typeof entry.Data !== 'string') return
-  // Not from the pool: what a record keeps must not hold on to its neighbours' memory.
-  const data = Buffer.allocUnsafeSlow(Buffer.byteLength(entry.Data, 'base64'))
-  const length = data.write(entry.Data, 'base64')
-  entry.Data = length === data.length ? data : Buffer.from(data.subarray(0, length))
+interface DataEntry {
+  Data?: unknown
+}
+
+/**
+ * Decodes all data of a request into one block of memory of its own: with one for each record, 100-byte records take
+ * 1.4 times the memory. The records have the same age, so the block is let go of with the last of them.
+ */
+function decodeData(entries: readonly DataEntry[]): void {
+  const sizes = entries.map(({ Data }) => (typeof Data === 'string' ? Buffer.byteLength(Data, 'base64') : 0))
+  const block = Buffer.allocUnsafeSlow(sizes.reduce((sum, size) => sum + size, 0))
+  let at = 0
+  for (const entry of entries) {
+    if (typeof entry.Data !== 'string') continue
+    // Text that isn't base64 gives fewer bytes than its length says.
+    const end = at + block.write(entry.Data, at, 'base64')
+    entry.Data = block.subarray(at, end)
+    at = end
+  }
 }
 
 /** JSON.stringify with `Data` in base64, which needs no escaping: at 10 MiB an answer that is what takes the time. */

@@ -132,6 +132,7 @@ test.each([
   [{ streams: { orders: 0 } }, 'stream "orders": expected a number of shards'],
   [{ limits: 'off' }, '"limits" must be true or false'],
   [{ retentionBytes: 0 }, '"retentionBytes" must be'],
+  [{ retentionMs: '1' }, '"retentionMs" must be'],
   [{ kinesisPort: 70_000 }, '"kinesisPort" must be a port'],
 ])('the options %j are refused', async (options, message) => {
   await expect(startLocal(options as object)).rejects.toThrow(message)

@@ -9,6 +9,8 @@ export interface LocalOptions {
   readonly limits?: boolean
   /** Beyond so many bytes in a stream its oldest records are trimmed, so that memory is bounded. Default 1 GiB. */
   readonly retentionBytes?: number
+  /** Records older than this are trimmed. Default 24 hours, the service's own. */
+  readonly retentionMs?: number
   /** The port of Kinesis on 127.0.0.1; 0, the default, takes any. */
   readonly kinesisPort?: number
   /** The port of DynamoDB on 127.0.0.1; 0, the default, takes any. */
@@ -34,7 +36,14 @@ export interface Local extends AsyncDisposable {
 }
 
 const FROM_SOURCES = import.meta.url.endsWith('.ts')
-const DEFAULTS = { streams: {}, limits: true, retentionBytes: 2 ** 30, kinesisPort: 0, dynamodbPort: 0 }
+const DEFAULTS = {
+  streams: {},
+  limits: true,
+  retentionBytes: 2 ** 30,
+  retentionMs: 24 * 3_600_000,
+  kinesisPort: 0,
+  dynamodbPort: 0,
+}
 
 /**
  * Starts Kinesis and DynamoDB on this machine, in a thread of their own, reachable on 127.0.0.1 alone. Everything is kept
@@ -97,8 +106,11 @@ function checked(options: LocalOptions): LocalOptions {
   if (given.limits !== undefined && typeof given.limits !== 'boolean') {
     throw new TypeError(`startLocal: "limits" must be true or false, got ${String(given.limits)}`)
   }
-  if (given.retentionBytes !== undefined && !(given.retentionBytes > 0)) {
-    throw new TypeError(`startLocal: "retentionBytes" must be a number above 0, got ${String(given.retentionBytes)}`)
+  for (const name of ['retentionBytes', 'retentionMs'] as const) {
+    const value = given[name]
+    if (value !== undefined && !(typeof value === 'number' && value > 0)) {
+      throw new TypeError(`startLocal: "${name}" must be a number above 0, got ${String(value)}`)
+    }
   }
   for (const name of ['kinesisPort', 'dynamodbPort'] as const) {
     const port = given[name] ?? 0

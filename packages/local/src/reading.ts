@@ -1,6 +1,7 @@
 import { describeRange } from './descriptions.ts'
 import type { KinesisModel } from './kinesis-model.ts'
 import { optionalInteger, optionalString, optionalTimeMs, type Request, requiredString } from './requests.ts'
+import { shardNumberOf } from './sequence-numbers.ts'
 import { invalidArgument, notFound, ServiceError } from './service-error.ts'
 import type { Shard } from './shard.ts'
 import { decodeIterator, encodeIterator } from './shard-iterator.ts'
@@ -59,7 +60,8 @@ export function getRecords(model: KinesisModel, request: Request): object {
   const ended = next === undefined && !shard.isOpen
   return {
     Records: records,
-    MillisBehindLatest: next === undefined ? 0 : Math.max(0, Math.round(nowMs - next.arrivedMs)),
+    // 0 says that nothing is left to read, so what arrived within this very millisecond counts as 1.
+    MillisBehindLatest: next === undefined ? 0 : Math.max(1, Math.round(nowMs - next.arrivedMs)),
     ...(ended
       ? { ChildShards: shard.children.map(describeChild) }
       : { NextShardIterator: encodeIterator({ ...iterator, after }, nowMs) }),
@@ -82,6 +84,12 @@ function startOf(model: KinesisModel, stream: Stream, shard: Shard, request: Req
       const timeMs = optionalTimeMs(request, 'Timestamp')
       if (timeMs === undefined)
         throw invalidArgument('Must specify timestampInMillis parameter for iterator of type AT_TIMESTAMP.')
+      if (timeMs > model.nowMs) {
+        throw invalidArgument(
+          'The timestampInMillis parameter cannot be greater than the currentTimestampInMillis. ' +
+            `timestampInMillis: ${timeMs}, currentTimestampInMillis: ${model.nowMs}`,
+        )
+      }
       const record = shard.log.at(shard.log.indexAt(timeMs))
       return record === undefined ? stream.latest(model.nowMs) : before(record.sequenceNumber)
     }
@@ -96,6 +104,7 @@ function sequenceNumberOf(shard: Shard, request: Request): string {
   const number = text.padStart(SEQUENCE_NUMBER_DIGITS, '0')
   const isOfShard =
     /^\d{56}$/.test(number) &&
+    shardNumberOf(number) === shard.number &&
     number >= shard.startingSequenceNumber &&
     (shard.endingSequenceNumber === undefined || number <= shard.endingSequenceNumber)
   if (!isOfShard) {

@@ -6,6 +6,8 @@ export interface Request {
   readonly [field: string]: unknown
 }
 
+const EXPLICIT_HASH_KEY = /^(0|[1-9]\d{0,38})$/
+
 export interface PutEntry {
   readonly PartitionKey: string
   readonly ExplicitHashKey?: string
@@ -48,6 +50,7 @@ export function optionalTimeMs(request: Request, field: string): number | undefi
 
 /** The hash key that decides where an entry goes, after the service's checks of the entry. */
 export function hashKeyOfEntry(entry: PutEntry, maxRecordBytes: number): HashKey {
+  if (typeof entry !== 'object' || entry === null) throw nullValue('records.member')
   const { PartitionKey: key, ExplicitHashKey: explicit, Data: data } = entry
   if (typeof key !== 'string') throw nullValue('partitionKey')
   const length = [...key].length
@@ -60,6 +63,12 @@ export function hashKeyOfEntry(entry: PutEntry, maxRecordBytes: number): HashKey
     )
   }
   if (explicit === undefined || explicit === null) return hashKeyOf(key)
+  // The service takes the canonical text alone; parseHashKey is more generous.
+  if (!EXPLICIT_HASH_KEY.test(explicit)) {
+    throw validation(
+      `Value '${explicit}' at 'explicitHashKey' failed to satisfy constraint: Member must satisfy regular expression pattern: 0|([1-9]\\d{0,38})`,
+    )
+  }
   try {
     return parseHashKey(explicit)
   } catch (error) {

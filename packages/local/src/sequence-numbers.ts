@@ -1,6 +1,13 @@
 /** What every sequence number of today's service begins with: they have 186 bits, so 56 decimal digits from 49 on. */
 const VERSION = 1n << 185n
 
+const SHARD_NUMBER_BITS = 32
+
+/** The number of the shard that a sequence number was made for. */
+export function shardNumberOf(sequenceNumber: string): number {
+  return Number(BigInt.asUintN(SHARD_NUMBER_BITS, BigInt(sequenceNumber) >> 4n))
+}
+
 /**
  * The sequence numbers of one stream: each is greater than every one before it, whichever shard it is for, so that they
  * grow along a shard and a child's are greater than its parents'.

@@ -8,6 +8,7 @@ export interface ServerSettings {
   readonly streams: Readonly<Record<string, number>>
   readonly limits: boolean
   readonly retentionBytes: number
+  readonly retentionMs: number
   readonly kinesisPort: number
   readonly dynamodbPort: number
 }
@@ -17,8 +18,8 @@ export interface ServerPorts {
   readonly dynamodbPort: number
 }
 
-const { streams, limits, retentionBytes, ...ports } = workerData as ServerSettings
-const model = new KinesisModel({ clock: { wallMs: () => Date.now() }, limits, retentionBytes })
+const { streams, limits, retentionBytes, retentionMs, ...ports } = workerData as ServerSettings
+const model = new KinesisModel({ clock: { wallMs: () => Date.now() }, limits, retentionBytes, retentionMs })
 for (const [name, shardCount] of Object.entries(streams)) {
   model.execute('CreateStream', { StreamName: name, ShardCount: shardCount })
 }

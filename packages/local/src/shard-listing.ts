@@ -1,11 +1,14 @@
 import { describeShard } from './descriptions.ts'
 import type { KinesisModel } from './kinesis-model.ts'
 import { optionalInteger, optionalString, optionalTimeMs, type Request, requiredString } from './requests.ts'
-import { invalidArgument } from './service-error.ts'
+import { invalidArgument, ServiceError } from './service-error.ts'
 import type { Shard } from './shard.ts'
 import type { Stream } from './stream.ts'
 
-const DEFAULT_PAGE = 1_000
+/** The most shards in an answer, also when more are asked for. */
+const MAX_PAGE = 1_000
+/** The service's lifetime of a token. */
+const TOKEN_LIFETIME_MS = 300_000
 
 /** ListShards. A token carries everything that the first request said, so that later pages are of the same listing. */
 export function listShards(model: KinesisModel, request: Request): object {
@@ -14,14 +17,26 @@ export function listShards(model: KinesisModel, request: Request): object {
   if (token !== undefined && named !== undefined) {
     throw invalidArgument('NextToken and StreamName cannot be provided together.')
   }
-  const limit = optionalInteger(request, 'MaxResults', 1, 10_000) ?? DEFAULT_PAGE
-  const listing = token === undefined ? request : parseToken(token)
+  if (token !== undefined && optionalString(request, 'ExclusiveStartShardId') !== undefined) {
+    throw invalidArgument('NextToken and ExclusiveStartShardId cannot be provided together.')
+  }
+  const limit = Math.min(optionalInteger(request, 'MaxResults', 1, 10_000) ?? MAX_PAGE, MAX_PAGE)
+  const listing = token === undefined ? request : parseToken(token, model.nowMs)
   const stream = model.stream(listing)
+  if (listing.streamCreatedMs !== undefined && listing.streamCreatedMs !== stream.createdMs) {
+    throw invalidArgument('NextToken is of a stream deleted since.')
+  }
   const after = optionalString(listing, 'ExclusiveStartShardId') ?? ''
   const isListed = shardFilter(stream, Object(listing.ShardFilter) as Request, model.nowMs)
   const shards = stream.shards.filter((shard) => shard.id > after && isListed(shard))
   const page = shards.slice(0, limit)
-  const next = { StreamName: stream.name, ShardFilter: listing.ShardFilter, ExclusiveStartShardId: page.at(-1)?.id }
+  const next = {
+    StreamName: stream.name,
+    ShardFilter: listing.ShardFilter,
+    ExclusiveStartShardId: page.at(-1)?.id,
+    streamCreatedMs: stream.createdMs,
+    issuedMs: model.nowMs,
+  }
   return {
     Shards: page.map(describeShard),
     ...(shards.length > limit && { NextToken: Buffer.from(JSON.stringify(next)).toString('base64') }),
@@ -30,8 +45,8 @@ export function listShards(model: KinesisModel, request: Request): object {
 
 function shardFilter(stream: Stream, filter: Request, nowMs: number): (shard: Shard) => boolean {
   // A closed shard is listed as long as it may hold records.
-  const horizonMs = Math.max(stream.createdMs, nowMs - stream.retentionHours * 3_600_000)
-  const openAt = (timeMs: number) => (shard: Shard) => shard.createdMs <= timeMs && shard.closedMs > timeMs
+  const horizonMs = Math.max(stream.createdMs, nowMs - stream.retentionMs)
+  const openAt = (timeMs: number) => (shard: Shard) => shard.createdMs <= timeMs && shard.closedMs >= timeMs
   const openSince = (timeMs: number) => (shard: Shard) => shard.closedMs >= timeMs
   const type = optionalString(filter, 'Type')
   switch (type) {
@@ -62,10 +77,19 @@ function timestampOf(filter: Request): number {
   return timeMs
 }
 
-function parseToken(token: string): Request {
+function parseToken(token: string, nowMs: number): Request {
+  let listing: Request
   try {
-    return Object(JSON.parse(Buffer.from(token, 'base64').toString())) as Request
+    listing = Object(JSON.parse(Buffer.from(token, 'base64').toString())) as Request
   } catch (error) {
     throw Object.assign(invalidArgument('NextToken is invalid.'), { cause: error })
   }
+  if (typeof listing.issuedMs !== 'number') throw invalidArgument('NextToken is invalid.')
+  if (nowMs - listing.issuedMs > TOKEN_LIFETIME_MS) {
+    throw new ServiceError(
+      'ExpiredNextTokenException',
+      `NextToken expired: it lives ${TOKEN_LIFETIME_MS} milliseconds.`,
+    )
+  }
+  return listing
 }

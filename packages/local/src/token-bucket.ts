@@ -15,7 +15,9 @@ export class TokenBucket {
 
   /** Whether anything may be taken now. */
   isOpen(nowMs: number): boolean {
-    this.#tokens = Math.min(this.#perSecond, this.#tokens + ((nowMs - this.#atMs) / 1000) * this.#perSecond)
+    // A clock that was set back gives nothing, and takes nothing either.
+    const elapsedMs = Math.max(0, nowMs - this.#atMs)
+    this.#tokens = Math.min(this.#perSecond, this.#tokens + (elapsedMs / 1000) * this.#perSecond)
     this.#atMs = nowMs
     return this.#tokens > 0
   }
