@@ -1,5 +1,7 @@
-/** A small seeded generator (mulberry32), so that a failing run can be told apart and repeated. */
-export function seededRandom(seed: number): () => number {
+import type { Random } from './backoff.ts'
+
+/** The same random numbers for the same seed, on any machine (mulberry32). For tests that can be replayed. */
+export function seededRandom(seed: number): Random {
   let state = seed >>> 0
   return () => {
     state = (state + 0x6d2b79f5) >>> 0

@@ -1,0 +1,205 @@
+import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
+import { classifyError, createKinesisClient, errorCode, type Kinesis } from '@shardwise/core'
+import type { Position } from '@shardwise/records'
+import { createFleet } from './create-fleet.ts'
+import { type DynamoDB, DynamoDBTable } from './dynamodb-table.ts'
+import { ConsumerError } from './errors.ts'
+import type { Fleet } from './fleet.ts'
+import type { EachRecord } from './handler-pool.ts'
+import { holderOf, isFinished } from './lease.ts'
+import { type ConsumerOptions, type ResolvedOptions, resolveOptions } from './options.ts'
+import type { ShardConsumer, ShardStatus } from './shard-consumer.ts'
+import { shardsOf } from './shard-list.ts'
+import { Telemetry } from './telemetry.ts'
+
+/** What {@link Consumer.run} does with records. */
+export interface Handlers {
+  readonly eachRecord: EachRecord
+  /** Aborting it is the same as {@link Consumer.close}. */
+  readonly signal?: AbortSignal | undefined
+}
+
+/** One lease of the application, whoever holds it. */
+export interface LeaseStatus {
+  readonly shardId: string
+  readonly holder: string | undefined
+  readonly checkpoint: Position
+  readonly finished: boolean
+}
+
+export interface ConsumerStatus {
+  readonly worker: string
+  readonly leader: boolean
+  /** The shards that this worker holds. */
+  readonly shards: readonly ShardStatus[]
+  /** Every lease of the application, as of this worker's last look at the table. */
+  readonly leases: readonly LeaseStatus[]
+}
+
+/**
+ * One worker of an application: shares the stream's shards with the other workers of the same name, and hands every user
+ * record to a handler, those of one key in order and one at a time. What has been handled is remembered in a DynamoDB table.
+ *
+ * Each record is delivered at least once. It comes again after a crash, from the last checkpoint on, and when its handler fails.
+ *
+ * @example
+ * const consumer = new Consumer({ application: 'delays', stream: 'flights' })
+ * process.once('SIGTERM', () => consumer.close())
+ * await consumer.run({ eachRecord: async (record) => save(record.partitionKey, record.json()) })
+ */
+export class Consumer {
+  readonly #options: ResolvedOptions
+  readonly #telemetry: Telemetry
+  readonly #closing = new AbortController()
+  readonly #hurry = new AbortController()
+  #fleet: Fleet<ShardConsumer> | undefined
+  #running: Promise<void> | undefined
+
+  /** @throws {OptionError} for an option that is unknown, missing, or not what it must be */
+  constructor(options: ConsumerOptions) {
+    this.#options = resolveOptions(options)
+    const { logger, onEvent, application, workerId } = this.#options
+    this.#telemetry = new Telemetry(logger, onEvent, { application, worker: workerId })
+  }
+
+  /**
+   * Consumes until {@link close}; then resolves. The process can exit afterwards.
+   *
+   * @throws {ConsumerError} `ERR_STREAM`, `ERR_TABLE` or `ERR_ACCESS` for what trying again can't mend; `ERR_STATE` if it runs
+   *   or ran before
+   */
+  run(handlers: Handlers): Promise<void> {
+    if (typeof handlers?.eachRecord !== 'function') {
+      return Promise.reject(
+        new ConsumerError('ERR_STATE', 'run() expects a handler: { eachRecord: (record, { signal }) => … }.'),
+      )
+    }
+    if (this.#running !== undefined || this.#closing.signal.aborted) {
+      return Promise.reject(
+        new ConsumerError('ERR_STATE', 'A consumer runs once. Make a new Consumer to run again after close().'),
+      )
+    }
+    this.#running = this.#run(handlers)
+    return this.#running
+  }
+
+  /**
+   * Stops gracefully: takes no new records, finishes those in hand, writes the checkpoints, and gives the leases back, so that
+   * other workers go on at once. Handlers that take longer than `closeTimeout` are aborted. Resolves when all that is done; may
+   * be called again.
+   *
+   * @param options.signal aborted: wait for handlers no longer
+   */
+  async close({ signal }: { readonly signal?: AbortSignal } = {}): Promise<void> {
+    const hurry = (): void => this.#hurry.abort()
+    signal?.addEventListener('abort', hurry, { once: true })
+    if (signal?.aborted) hurry()
+    this.#closing.abort(new ConsumerError('ERR_CLOSED', 'The consumer is being closed.'))
+    // Why it failed is told where run() is awaited.
+    await this.#running?.catch(() => undefined)
+    signal?.removeEventListener('abort', hurry)
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  /** What this worker holds, and what it knows of the others. */
+  status(): ConsumerStatus {
+    return {
+      worker: this.#options.workerId,
+      leader: this.#fleet?.isLeader ?? false,
+      shards: (this.#fleet?.shards ?? []).map((shard) => shard.status()),
+      leases: (this.#fleet?.leases ?? []).map((lease) => ({
+        shardId: lease.leaseKey,
+        holder: holderOf(lease),
+        checkpoint: lease.checkpoint,
+        finished: isFinished(lease),
+      })),
+    }
+  }
+
+  async #run({ eachRecord, signal }: Handlers): Promise<void> {
+    const close = (): void => this.#closing.abort(signal?.reason)
+    signal?.addEventListener('abort', close, { once: true })
+    if (signal?.aborted) close()
+    const { kinesisConfig, dynamodbConfig } = this.#options
+    const ownKinesis = this.#options.kinesis === undefined ? createKinesisClient(kinesisConfig) : undefined
+    const ownDynamodb = this.#options.dynamodb === undefined ? this.#createDynamoDB(dynamodbConfig) : undefined
+    try {
+      await this.#consume(eachRecord, this.#options.kinesis ?? ownKinesis!, this.#options.dynamodb ?? ownDynamodb!)
+    } catch (error) {
+      const { aborted, reason } = this.#closing.signal
+      if (!aborted || (error instanceof ConsumerError && error !== reason)) throw this.#explain(error)
+    } finally {
+      signal?.removeEventListener('abort', close)
+      ownKinesis?.destroy()
+      ownDynamodb?.destroy()
+    }
+  }
+
+  #createDynamoDB(config: ResolvedOptions['dynamodbConfig']): DynamoDBClient {
+    const { failoverTime } = this.#options
+    return new DynamoDBClient({
+      // The lease holder tries again itself, as long as the lease lives: an answer that comes later is of no use.
+      maxAttempts: 1,
+      requestHandler: {
+        connectionTimeout: Math.max(1_000, failoverTime / 3),
+        requestTimeout: Math.max(1_000, failoverTime / 3),
+        throwOnRequestTimeout: true,
+      },
+      ...config,
+    })
+  }
+
+  async #consume(eachRecord: EachRecord, kinesis: Kinesis, dynamodb: DynamoDB): Promise<void> {
+    const options = this.#options
+    const { clock, stream, tableName } = options
+    const signal = this.#closing.signal
+    const table = new DynamoDBTable(dynamodb, tableName, clock)
+    // Both are asked at the start, so that a wrong name or a missing permission shows at once.
+    await this.#whenReachable(signal, () => shardsOf(kinesis, stream, { signal, filter: { Type: 'AT_LATEST' } }))
+    await this.#whenReachable(signal, () => table.ensure(signal))
+    const fleet = createFleet(eachRecord, { table, kinesis, options, telemetry: this.#telemetry })
+    this.#fleet = fleet
+    const hurry = (): void => {
+      for (const shard of fleet.shards) shard.hurry()
+    }
+    this.#hurry.signal.addEventListener('abort', hurry, { once: true })
+    try {
+      await fleet.run(signal)
+    } finally {
+      if (this.#hurry.signal.aborted) hurry()
+      await fleet.stop()
+    }
+  }
+
+  /** Tries until it succeeds or is refused for good. */
+  async #whenReachable(signal: AbortSignal, attempt: () => Promise<unknown>): Promise<void> {
+    for (;;) {
+      try {
+        await attempt()
+        return
+      } catch (error) {
+        signal.throwIfAborted()
+        if (error instanceof ConsumerError || classifyError(error) === 'fatal') throw error
+        this.#telemetry.emit({ type: 'callFailed', doing: 'starting', error })
+      }
+      await this.#options.clock.sleep(START_RETRY_MS, signal)
+    }
+  }
+
+  #explain(error: unknown): unknown {
+    if (error instanceof ConsumerError || classifyError(error) !== 'fatal') return error
+    const { application, stream, tableName } = this.#options
+    return new ConsumerError(
+      'ERR_ACCESS',
+      `AWS refused a call of the application "${application}" for good (${errorCode(error)}: ${String(Object(error).message)}). ` +
+        `Check credentials and region, and that kinesis:ListShards, GetShardIterator and GetRecords are allowed on ${stream}, ` +
+        `dynamodb:DescribeTable, CreateTable, Scan, GetItem, UpdateItem and DeleteItem on the table ${tableName}.`,
+      { cause: error },
+    )
+  }
+}
+
+const START_RETRY_MS = 500

@@ -1,0 +1,162 @@
+import { backoffMs, type Clock, type Random } from '@shardwise/core'
+import type { Position } from '@shardwise/records'
+import { ConsumerError } from './errors.ts'
+import { isSamePosition, type Lease, leaseFromItem } from './lease.ts'
+import { acquire, end, judgeRefusal, release, renew } from './lease-changes.ts'
+import type { Item, ItemChange, Table } from './table.ts'
+import type { Telemetry } from './telemetry.ts'
+import { uuid } from './uuid.ts'
+import { orAborted, pause } from './waiting.ts'
+
+export interface LeaseHolderContext {
+  readonly table: Table
+  readonly workerId: string
+  readonly failoverTime: number
+  readonly clock: Clock
+  readonly random: Random
+  readonly telemetry: Telemetry
+}
+
+const RETRY_BACKOFF = { baseMs: 50, maxMs: 1_000 }
+
+/**
+ * One lease that this worker holds, and the only place that writes to it while it does.
+ *
+ * held → released, handed over or ended by a last write; or → lost, when a write shows another holder, or when `failoverTime`
+ * has passed since the last successful write was sent. From then on others may hold it, so nothing is written any more.
+ */
+export class LeaseHolder {
+  readonly #context: LeaseHolderContext
+  #lease: Lease
+  /** On the monotonic clock. Others may take the lease `failoverTime` after they saw the write, which is later than it was sent. */
+  #heldUntilMs: number
+  readonly #lost = new AbortController()
+  readonly #over = new AbortController()
+  readonly #watching: Promise<void>
+  /** Writes go one after the other: each needs the counter that the one before has left. */
+  #lastWrite: Promise<boolean> = Promise.resolve(true)
+
+  /** Takes up a lease whose owner is this worker. Undefined if it isn't as it was seen; rejects if the table can't be reached. */
+  static async acquire(lease: Lease, context: LeaseHolderContext): Promise<LeaseHolder | undefined> {
+    const sentAt = context.clock.monotonicMs()
+    const change = acquire(lease, context.workerId, uuid(context.random), Math.floor(context.clock.wallMs()))
+    const item = await context.table.update(change)
+    const held = item && leaseFromItem(item)
+    return held && new LeaseHolder(held, sentAt, context)
+  }
+
+  private constructor(lease: Lease, sentAt: number, context: LeaseHolderContext) {
+    this.#context = context
+    this.#lease = lease
+    this.#heldUntilMs = sentAt + context.failoverTime
+    this.#watching = this.#watch()
+  }
+
+  get lease(): Lease {
+    return this.#lease
+  }
+
+  /** Aborted when the lease is lost. */
+  get lost(): AbortSignal {
+    return this.#lost.signal
+  }
+
+  /** Whether records may be handled under it now. */
+  isHeld(): boolean {
+    return (
+      !this.#lost.signal.aborted && !this.#over.signal.aborted && this.#context.clock.monotonicMs() < this.#heldUntilMs
+    )
+  }
+
+  /** To whom the leader wants it handed off. */
+  get handoffTo(): string | undefined {
+    const { owner, checkpointOwner } = this.#lease
+    return checkpointOwner === this.#context.workerId && owner !== checkpointOwner ? owner : undefined
+  }
+
+  /** Heartbeat, with the checkpoint if it has moved. Resolves to false if the lease is lost. */
+  renew(checkpoint: Position | undefined): Promise<boolean> {
+    return this.#write((lease) => renew(lease, this.#context.workerId, moved(lease, checkpoint)))
+  }
+
+  /** Last write: to the next owner in a handoff, otherwise to nobody. */
+  async release(checkpoint: Position | undefined): Promise<boolean> {
+    const written = await this.#write((lease) => release(lease, this.#context.workerId, moved(lease, checkpoint)))
+    await this.close()
+    return written
+  }
+
+  /** Last write: the shard is finished. */
+  async end(childShardIds: readonly string[]): Promise<boolean> {
+    const written = await this.#write((lease) => end(lease, this.#context.workerId, childShardIds))
+    await this.close()
+    return written
+  }
+
+  /** Writes nothing more. */
+  async close(): Promise<void> {
+    this.#over.abort()
+    await this.#watching
+  }
+
+  async #watch(): Promise<void> {
+    const { clock } = this.#context
+    const signal = AbortSignal.any([this.#over.signal, this.#lost.signal])
+    while (await pause(clock, this.#heldUntilMs - clock.monotonicMs(), signal)) this.#loseIfExpired()
+  }
+
+  #loseIfExpired(): void {
+    const { clock, failoverTime } = this.#context
+    if (clock.monotonicMs() >= this.#heldUntilMs) this.#lose(`it could not be renewed for ${failoverTime} ms`)
+  }
+
+  #lose(why: string): void {
+    const { leaseKey: shardId } = this.#lease
+    this.#lost.abort(new ConsumerError('ERR_LEASE_LOST', `The lease of ${shardId} is lost: ${why}.`, { shardId }))
+  }
+
+  #write(changeOf: (lease: Lease) => ItemChange): Promise<boolean> {
+    this.#lastWrite = this.#lastWrite.then(() => this.#writeNow(changeOf))
+    return this.#lastWrite
+  }
+
+  async #writeNow(changeOf: (lease: Lease) => ItemChange): Promise<boolean> {
+    const { table, clock, random, telemetry, workerId } = this.#context
+    let change = changeOf(this.#lease)
+    let firstSentAt = clock.monotonicMs()
+    for (let attempt = 1; this.isHeld(); attempt++) {
+      try {
+        const sentAt = clock.monotonicMs()
+        const item = await orAborted(table.update(change), this.#lost.signal)
+        if (item !== undefined) return this.#adopt(item, sentAt)
+        const seen = await orAborted(table.read(change.key), this.#lost.signal)
+        const verdict = judgeRefusal(change, this.#lease, workerId, seen)
+        if (verdict === 'lost' || seen === undefined) {
+          this.#lose(`another worker has changed it${seen?.leaseOwner?.S ? `, ${seen.leaseOwner.S}` : ''}`)
+        } else if (verdict === 'written') {
+          return this.#adopt(seen, firstSentAt)
+        } else {
+          this.#lease = leaseFromItem(seen) ?? this.#lease
+          change = changeOf(this.#lease)
+          firstSentAt = clock.monotonicMs()
+        }
+      } catch (error) {
+        if (this.#lost.signal.aborted) return false
+        telemetry.emit({ type: 'callFailed', doing: `writing the lease of ${change.key}`, error })
+        await pause(clock, backoffMs(attempt, RETRY_BACKOFF, random), this.#lost.signal)
+      }
+    }
+    if (!this.#over.signal.aborted) this.#loseIfExpired()
+    return false
+  }
+
+  #adopt(item: Item, sentAt: number): boolean {
+    this.#lease = leaseFromItem(item) ?? this.#lease
+    this.#heldUntilMs = sentAt + this.#context.failoverTime
+    return true
+  }
+}
+
+function moved(lease: Lease, checkpoint: Position | undefined): Position | undefined {
+  return checkpoint === undefined || isSamePosition(lease.checkpoint, checkpoint) ? undefined : checkpoint
+}

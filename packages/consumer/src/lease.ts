@@ -1,0 +1,78 @@
+import type { AttributeValue } from '@aws-sdk/client-dynamodb'
+import { type HashRange, type Position, parseHashKey, SHARD_END } from '@shardwise/records'
+import type { Item } from './table.ts'
+
+/** The right to read one shard, as its item in the table says. */
+export interface Lease {
+  /** The shard's id. */
+  readonly leaseKey: string
+  /** Who holds it; in a handoff, who gets it next. */
+  readonly owner: string | undefined
+  /** Only in a handoff: who still holds it. */
+  readonly checkpointOwner: string | undefined
+  /** Grows by one with each write of the holder: heartbeat and fence in one. */
+  readonly counter: number
+  readonly checkpoint: Position
+  readonly ownerSwitches: number
+  readonly parentShardIds: readonly string[]
+  readonly childShardIds: readonly string[]
+  /** Absent in items of old KCL versions. */
+  readonly hashRange: HashRange | undefined
+  /** Ours: where reading starts while the checkpoint is LATEST or AT_TIMESTAMP, in milliseconds since 1970. */
+  readonly startMs: number | undefined
+  /** Ours: names one acquisition, so that two holders with the same worker id can be told apart. */
+  readonly token: string | undefined
+}
+
+/** Attributes that only Shardwise writes; the KCL leaves them alone. */
+export const START_MS = 'shardwiseStartMs'
+export const TOKEN = 'shardwiseToken'
+
+/** Who may read and checkpoint the shard now. */
+export function holderOf(lease: Lease): string | undefined {
+  return lease.checkpointOwner ?? lease.owner
+}
+
+/** Whether the shard has been read to its end. */
+export function isFinished(lease: Lease): boolean {
+  return lease.checkpoint.sequenceNumber === SHARD_END.sequenceNumber
+}
+
+export function isSamePosition(a: Position, b: Position): boolean {
+  return a.sequenceNumber === b.sequenceNumber && a.subSequenceNumber === b.subSequenceNumber
+}
+
+/** Returns undefined if the item lacks what a lease must have. */
+export function leaseFromItem(item: Item): Lease | undefined {
+  const leaseKey = item.leaseKey?.S
+  const checkpoint = item.checkpoint?.S
+  const counter = numberOf(item.leaseCounter)
+  if (leaseKey === undefined || checkpoint === undefined || counter === undefined) return undefined
+  return {
+    leaseKey,
+    owner: item.leaseOwner?.S,
+    checkpointOwner: item.checkpointOwner?.S,
+    counter,
+    checkpoint: {
+      sequenceNumber: checkpoint,
+      subSequenceNumber: numberOf(item.checkpointSubSequenceNumber) ?? 0,
+    },
+    ownerSwitches: numberOf(item.ownerSwitchesSinceCheckpoint) ?? 0,
+    parentShardIds: item.parentShardId?.SS ?? [],
+    childShardIds: item.childShardIds?.SS ?? [],
+    hashRange: rangeOf(item.startingHashKey?.S, item.endingHashKey?.S),
+    startMs: numberOf(item[START_MS]),
+    token: item[TOKEN]?.S,
+  }
+}
+
+function numberOf(value: AttributeValue | undefined): number | undefined {
+  if (value?.N === undefined) return undefined
+  const number = Number(value.N)
+  return Number.isFinite(number) ? number : undefined
+}
+
+function rangeOf(start: string | undefined, end: string | undefined): HashRange | undefined {
+  if (start === undefined || end === undefined || !/^\d+$/.test(start) || !/^\d+$/.test(end)) return undefined
+  return { start: parseHashKey(start), end: parseHashKey(end) }
+}

@@ -1,0 +1,302 @@
+import { backoffMs, type Clock, type Kinesis, type Random } from '@shardwise/core'
+import type { Position } from '@shardwise/records'
+import { ConsumerError } from './errors.ts'
+import type { HandlerPool, PoolShard } from './handler-pool.ts'
+import { isFinished, leaseFromItem } from './lease.ts'
+import type { LeaseHolder } from './lease-holder.ts'
+import { createChildLeases } from './shard-end.ts'
+import { ShardQueue, type Work } from './shard-queue.ts'
+import { type ChildShard, ShardReader } from './shard-reader.ts'
+import type { Table } from './table.ts'
+import type { Telemetry } from './telemetry.ts'
+import { orAborted, pause, Wakeup } from './waiting.ts'
+
+/**
+ * What a held lease is at.
+ *
+ * - `waiting`: for its parents to be finished.
+ * - `reading`: records are read and handled.
+ * - `draining`: the lease goes to another worker or is given back; what has been begun is being finished.
+ * - `ending`: everything is handled, and its children get their leases.
+ * - `over`: the lease is no longer held.
+ */
+export type ShardState = 'waiting' | 'reading' | 'draining' | 'ending' | 'over'
+
+/** One held lease in {@link Consumer.status}. */
+export interface ShardStatus {
+  readonly shardId: string
+  readonly state: ShardState
+  /** What the table has. */
+  readonly checkpoint: Position
+  /** As of the last read; undefined before the first. */
+  readonly millisBehindLatest: number | undefined
+  /** Kinesis records of which anything is unfinished. */
+  readonly bufferedRecords: number
+  readonly bufferedBytes: number
+  /** For how long the record that holds the checkpoint back has been in hand; undefined if nothing is. */
+  readonly oldestUnfinishedMs: number | undefined
+}
+
+export interface ShardConsumerContext {
+  readonly table: Table
+  readonly kinesis: Kinesis
+  readonly stream: string
+  readonly streamName: string
+  readonly pool: HandlerPool
+  readonly clock: Clock
+  readonly random: Random
+  readonly telemetry: Telemetry
+  readonly checkpointInterval: number
+  readonly parentPollMs: number
+  readonly closeTimeout: number
+  readonly maxAheadRecords: number
+  readonly maxRecords: number
+  readonly idleTimeBetweenReads: number
+  readonly dropMisplaced: boolean
+  /** This shard's part of the worker's memory, in bytes. */
+  readonly bufferShare: () => number
+}
+
+const RETRY_BACKOFF = { baseMs: 200, maxMs: 5_000 }
+const POISON_BACKOFF = { baseMs: 1_000, maxMs: 60_000 }
+/** What handlers get to settle after their signal was aborted, before the lease goes on regardless. */
+const ABORT_GRACE_MS = 250
+
+/** The life of one held lease: wait for the parents, read and handle, then end the shard, hand it off, or give it back. */
+export class ShardConsumer {
+  readonly #holder: LeaseHolder
+  readonly #context: ShardConsumerContext
+  readonly #queue: ShardQueue
+  readonly #reader: ShardReader
+  readonly #poolShard: PoolShard
+  readonly #progress = new Wakeup()
+  /** Aborted when nothing new is to be begun: lost, handed off, given back. */
+  readonly #stopping = new AbortController()
+  /** Aborted when handlers are to give up. */
+  readonly #handlers = new AbortController()
+  /** Aborted when the wait for what is in hand is to end now. */
+  readonly #hurry = new AbortController()
+  readonly #over = new AbortController()
+  #state: ShardState = 'waiting'
+
+  constructor(holder: LeaseHolder, context: ShardConsumerContext) {
+    this.#holder = holder
+    this.#context = context
+    const { lease } = holder
+    const shardId = lease.leaseKey
+    this.#queue = new ShardQueue({
+      stream: context.streamName,
+      shardId,
+      hashRange: lease.hashRange,
+      checkpoint: lease.checkpoint,
+      dropMisplaced: context.dropMisplaced,
+      maxAheadRecords: context.maxAheadRecords,
+      now: () => context.clock.monotonicMs(),
+      onProgress: () => this.#progress.wake(),
+      onMisplaced: (sequenceNumber, count) =>
+        context.telemetry.emit({
+          type: 'misplacedRecords',
+          shardId,
+          sequenceNumber,
+          count,
+          dropped: context.dropMisplaced,
+        }),
+      onPoison: (sequenceNumber, reason, attempt) => this.#onPoison(sequenceNumber, reason, attempt),
+    })
+    this.#reader = new ShardReader({
+      ...context,
+      shardId,
+      checkpoint: lease.checkpoint,
+      startMs: lease.startMs,
+      room: (bytes) => this.#room(bytes),
+      onRecords: (records) => {
+        this.#queue.push(records)
+        context.pool.wake()
+      },
+    })
+    this.#poolShard = {
+      queue: this.#queue,
+      signal: this.#handlers.signal,
+      mayRun: () => holder.isHeld() && !this.#handlers.signal.aborted,
+      onFailure: (work, error, retryInMs) => this.#onFailure(work, error, retryInMs),
+    }
+    holder.lost.addEventListener('abort', () => {
+      this.#stopping.abort(holder.lost.reason)
+      this.#handlers.abort(holder.lost.reason)
+    })
+  }
+
+  get shardId(): string {
+    return this.#holder.lease.leaseKey
+  }
+
+  /** Starts giving the lease to the next owner, or back: what has been begun is finished first. */
+  stop(): void {
+    this.#stopping.abort(
+      new ConsumerError('ERR_CLOSED', `${this.shardId} is being given up.`, { shardId: this.shardId }),
+    )
+  }
+
+  /** Ends the wait of {@link stop} for what is in hand. */
+  hurry(): void {
+    this.#hurry.abort(new ConsumerError('ERR_CLOSED', 'The consumer stops.'))
+  }
+
+  status(): ShardStatus {
+    return {
+      shardId: this.shardId,
+      state: this.#state,
+      checkpoint: this.#holder.lease.checkpoint,
+      millisBehindLatest: this.#reader.millisBehindLatest,
+      bufferedRecords: this.#queue.bufferedRecords,
+      bufferedBytes: this.#queue.bufferedBytes,
+      oldestUnfinishedMs: this.#queue.oldestUnfinishedMs,
+    }
+  }
+
+  /**
+   * Resolves when the lease is no longer held and no handler of the shard runs, or a handler ignores its aborted signal
+   * for too long. Rejects on what trying again can't mend, after giving the lease back.
+   */
+  async run(): Promise<void> {
+    const { telemetry, pool, closeTimeout } = this.#context
+    const { lease, lost } = this.#holder
+    const { shardId } = this
+    telemetry.emit({ type: 'leaseTaken', shardId, checkpoint: lease.checkpoint })
+    const renewing = this.#renew()
+    try {
+      await this.#parentsFinished()
+      this.#state = 'reading'
+      telemetry.emit({ type: 'shardStarted', shardId, checkpoint: lease.checkpoint })
+      pool.add(this.#poolShard)
+      const children = await this.#reader.run(this.#stopping.signal)
+      while (!this.#queue.empty) await this.#progress.wait(this.#stopping.signal)
+      this.#state = 'ending'
+      await this.#end(children)
+    } catch (error) {
+      const asked = this.#stopping.signal.aborted
+      this.#stopping.abort(error)
+      await this.#giveUp()
+      if (!asked) throw error
+    } finally {
+      this.#over.abort()
+      pool.remove(this.#poolShard)
+      await renewing
+      await this.#holder.close()
+      if (lost.aborted) {
+        telemetry.emit({ type: 'leaseLost', shardId, reason: String(lost.reason.message) })
+        await this.#handlersSettled(closeTimeout)
+      }
+      this.#handlers.abort(new ConsumerError('ERR_LEASE_LOST', `${shardId} is no longer this worker's.`, { shardId }))
+      this.#state = 'over'
+    }
+  }
+
+  async #renew(): Promise<void> {
+    const { clock, checkpointInterval } = this.#context
+    const signal = AbortSignal.any([this.#over.signal, this.#holder.lost])
+    while (await pause(clock, checkpointInterval, signal)) {
+      await this.#holder.renew(this.#queue.checkpoint)
+      if (this.#holder.handoffTo !== undefined) this.stop()
+    }
+  }
+
+  /** A parent without a lease doesn't block: it is from before the application's time, or was finished and cleaned up. */
+  async #parentsFinished(): Promise<void> {
+    const { table, clock, parentPollMs, telemetry } = this.#context
+    const signal = this.#stopping.signal
+    for (;;) {
+      try {
+        const parents = await orAborted(
+          Promise.all(this.#holder.lease.parentShardIds.map((id) => table.read(id))),
+          signal,
+        )
+        const leases = parents.map((item) => item && leaseFromItem(item))
+        if (leases.every((lease) => lease === undefined || isFinished(lease))) return
+      } catch (error) {
+        signal.throwIfAborted()
+        telemetry.emit({ type: 'callFailed', doing: `reading the parents of ${this.shardId}`, error })
+      }
+      await clock.sleep(parentPollMs, signal)
+    }
+  }
+
+  async #room(lastBytes: number): Promise<void> {
+    const hasRoom = (): boolean =>
+      this.#queue.bufferedRecords === 0 || this.#queue.bufferedBytes + lastBytes <= this.#context.bufferShare()
+    while (!hasRoom()) await this.#progress.wait(this.#stopping.signal)
+  }
+
+  async #end(children: readonly ChildShard[]): Promise<void> {
+    const { clock, random, telemetry } = this.#context
+    const signal = this.#stopping.signal
+    for (let attempt = 1; ; attempt++) {
+      try {
+        if (await orAborted(createChildLeases(this.shardId, children, this.#context, signal), signal)) break
+      } catch (error) {
+        signal.throwIfAborted()
+        telemetry.emit({ type: 'callFailed', doing: `creating the leases of the children of ${this.shardId}`, error })
+      }
+      await clock.sleep(backoffMs(attempt, RETRY_BACKOFF, random), signal)
+    }
+    const childShardIds = children.map(({ shardId }) => shardId)
+    if (await this.#holder.end(childShardIds)) {
+      telemetry.emit({ type: 'shardEnded', shardId: this.shardId, childShardIds })
+    }
+  }
+
+  /** Finishes what has been begun, then makes the last write. */
+  async #giveUp(): Promise<void> {
+    const { clock, closeTimeout, pool, telemetry } = this.#context
+    const { lost } = this.#holder
+    const { shardId } = this
+    this.#state = 'draining'
+    this.#queue.drain()
+    pool.wake()
+    const patience = AbortSignal.any([lost, this.#hurry.signal])
+    const finished = await this.#progress.until(() => this.#queue.idle, patience, clock, closeTimeout)
+    if (!finished && !lost.aborted) {
+      this.#handlers.abort(
+        new ConsumerError('ERR_CLOSED', `The handler took longer than closeTimeout to finish.`, { shardId }),
+      )
+      await this.#handlersSettled(ABORT_GRACE_MS)
+    }
+    if (!(await this.#holder.release(this.#queue.checkpoint))) return
+    const { checkpoint, owner } = this.#holder.lease
+    telemetry.emit(
+      owner === undefined
+        ? { type: 'leaseReleased', shardId, checkpoint }
+        : { type: 'leaseHandedOff', shardId, to: owner, checkpoint },
+    )
+  }
+
+  async #handlersSettled(ms: number): Promise<void> {
+    const never = new AbortController().signal
+    await this.#progress.until(() => this.#queue.runningHandlers === 0, never, this.#context.clock, ms)
+  }
+
+  #onFailure({ record, attempt }: Work, error: unknown, retryInMs: number): void {
+    const { shardId, partitionKey, sequenceNumber, subSequenceNumber } = record
+    this.#context.telemetry.emit({
+      type: 'handlerFailed',
+      shardId,
+      partitionKey,
+      sequenceNumber,
+      subSequenceNumber,
+      attempt,
+      retryInMs,
+      error,
+    })
+  }
+
+  #onPoison(sequenceNumber: string, reason: string, attempt: number): void {
+    const { clock, random, telemetry, pool } = this.#context
+    const retryInMs = backoffMs(attempt, POISON_BACKOFF, random)
+    telemetry.emit({ type: 'undecodableRecord', shardId: this.shardId, sequenceNumber, reason, attempt, retryInMs })
+    void pause(clock, retryInMs, this.#stopping.signal).then((over) => {
+      if (!over) return
+      this.#queue.retryPoison()
+      pool.wake()
+    })
+  }
+}

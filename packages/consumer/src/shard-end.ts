@@ -1,0 +1,34 @@
+import type { Kinesis } from '@shardwise/core'
+import { TRIM_HORIZON } from '@shardwise/records'
+import { create } from './lease-changes.ts'
+import { shardsOf } from './shard-list.ts'
+import type { ChildShard } from './shard-reader.ts'
+import type { Table } from './table.ts'
+
+/**
+ * Makes sure that every child of a shard that has been read to its end has a lease, before the shard itself is marked
+ * finished; doing it again does no harm.
+ *
+ * Returns false if that has to wait: a merge's other parent is still in the stream and has no lease yet. Were the child
+ * created now, it would be read before that parent.
+ */
+export async function createChildLeases(
+  shardId: string,
+  children: readonly ChildShard[],
+  { table, kinesis, stream }: { readonly table: Table; readonly kinesis: Kinesis; readonly stream: string },
+  signal: AbortSignal,
+): Promise<boolean> {
+  for (const child of children) {
+    for (const parent of child.parentShardIds) {
+      if (parent === shardId || (await table.read(parent)) !== undefined) continue
+      const shards = await shardsOf(kinesis, stream, { signal })
+      if (shards.some((shard) => shard.shardId === parent)) return false
+    }
+  }
+  for (const { shardId: childId, hashRange, parentShardIds } of children) {
+    await table.update(
+      create({ shardId: childId, hashRange, parentShardIds, checkpoint: TRIM_HORIZON, startMs: undefined }),
+    )
+  }
+  return true
+}

@@ -1,0 +1,181 @@
+import { comparePositions, FULL_HASH_RANGE, type Position, TRIM_HORIZON } from '@shardwise/records'
+import fc from 'fast-check'
+import { expect, test } from 'vitest'
+import type { KinesisRecord } from './record-buffer.ts'
+import { ShardQueue, type Work } from './shard-queue.ts'
+
+function queueOf(keys: readonly string[], maxAheadRecords = 1_000): { queue: ShardQueue; progress: () => number } {
+  let progress = 0
+  const queue = new ShardQueue({
+    stream: 'flights',
+    shardId: 'shardId-000000000000',
+    hashRange: FULL_HASH_RANGE,
+    checkpoint: TRIM_HORIZON,
+    dropMisplaced: false,
+    maxAheadRecords,
+    now: () => 0,
+    onProgress: () => progress++,
+    onMisplaced: () => {},
+    onPoison: () => {},
+  })
+  queue.push(keys.map((key, index) => record(index, key)))
+  return { queue, progress: () => progress }
+}
+
+const record = (index: number, partitionKey: string): KinesisRecord => ({
+  sequenceNumber: String(100 + index),
+  partitionKey,
+  data: Buffer.alloc(10),
+  arrivedAt: undefined,
+})
+
+const at = (index: number): Position => ({ sequenceNumber: String(100 + index), subSequenceNumber: 0 })
+const indexOf = (work: Work): number => Number(work.sequenceNumber) - 100
+
+test('records of one key wait for each other, other keys pass them', () => {
+  const { queue } = queueOf(['a', 'a', 'b', 'a'])
+  const first = queue.take()!
+  queue.running(first)
+  const second = queue.take()!
+  expect([indexOf(first), indexOf(second)]).toEqual([0, 2])
+  queue.running(second)
+  expect(queue.take()).toBeUndefined()
+  queue.finished(second)
+  expect(queue.take()).toBeUndefined()
+  expect(queue.checkpoint).toBeUndefined()
+  queue.finished(first)
+  expect(queue.checkpoint).toEqual(at(0))
+  expect(indexOf(queue.take()!)).toBe(1)
+})
+
+test('a failed record holds its key and the checkpoint, and comes again', () => {
+  const { queue } = queueOf(['a', 'b', 'a'])
+  const failing = queue.take()!
+  queue.failed(failing)
+  const passing = queue.take()!
+  queue.finished(passing)
+  expect(indexOf(passing)).toBe(1)
+  expect(queue.take()).toBeUndefined()
+  expect(queue.checkpoint).toBeUndefined()
+  queue.again(failing)
+  expect(queue.take()).toBe(failing)
+  expect(failing.attempt).toBe(2)
+  queue.finished(failing)
+  expect(queue.checkpoint).toEqual(at(1))
+  expect(indexOf(queue.take()!)).toBe(2)
+})
+
+test('what is begun beyond the checkpoint has a bound', () => {
+  const { queue } = queueOf(['a', 'b', 'c', 'd'], 2)
+  const first = queue.take()!
+  queue.running(first)
+  const second = queue.take()!
+  queue.running(second)
+  queue.finished(second)
+  expect(queue.take()).toBeUndefined()
+  queue.finished(first)
+  expect(indexOf(queue.take()!)).toBe(2)
+})
+
+test('draining gives out what was begun and nothing new', () => {
+  const { queue } = queueOf(['a', 'a', 'b'])
+  const first = queue.take()!
+  queue.running(first)
+  const second = queue.take()!
+  queue.running(second)
+  queue.drain()
+  expect(indexOf(second)).toBe(2)
+  queue.finished(first)
+  queue.finished(second)
+  expect(queue.idle).toBe(false)
+  const parked = queue.take()!
+  expect(indexOf(parked)).toBe(1)
+  queue.finished(parked)
+  expect(queue.idle).toBe(true)
+  expect(queue.checkpoint).toEqual(at(2))
+})
+
+test('records without a key have no order to keep', () => {
+  const { queue } = queueOf(['', '', ''])
+  const works = [queue.take()!, queue.take()!]
+  for (const work of works) queue.running(work)
+  expect(works.map(indexOf)).toEqual([0, 1])
+  queue.failed(works[0]!)
+  queue.again(works[0]!)
+  expect(queue.take()).toBe(works[0])
+})
+
+test('memory is free once the Kinesis record is finished, and that is told once for many records', () => {
+  const { queue, progress } = queueOf(['a', 'b'])
+  const bytes = queue.bufferedBytes
+  const first = queue.take()!
+  queue.running(first)
+  queue.finished(queue.take()!)
+  queue.take()
+  expect(queue.bufferedBytes).toBe(bytes / 2)
+  expect(queue.bufferedRecords).toBe(1)
+  expect(queue.empty).toBe(false)
+  queue.finished(first)
+  expect(queue.bufferedBytes).toBe(0)
+  expect(queue.empty).toBe(true)
+  expect(progress()).toBe(0)
+  queue.report()
+  queue.report()
+  expect(progress()).toBe(1)
+})
+
+test('whatever runs, fails and finishes in whatever order: each key in order and one at a time, the checkpoint never over anything unfinished', () => {
+  const runs = fc.record({
+    keys: fc.array(fc.constantFrom('a', 'b', 'c', 'd', 'e', 'f'), { minLength: 1, maxLength: 80 }),
+    moves: fc.infiniteStream(fc.record({ act: fc.integer({ min: 0, max: 5 }), pick: fc.nat() })),
+    maxAhead: fc.integer({ min: 1, max: 20 }),
+    concurrency: fc.integer({ min: 1, max: 8 }),
+  })
+  fc.assert(
+    fc.property(runs, ({ keys, moves, maxAhead, concurrency }) => {
+      const { queue } = queueOf(keys, maxAhead)
+      const running: Work[] = []
+      const failed: Work[] = []
+      const finished = new Set<number>()
+      const order = new Map<string, number[]>()
+      const finish = (work: Work): void => {
+        finished.add(indexOf(work))
+        order.set(work.record.partitionKey, [...(order.get(work.record.partitionKey) ?? []), indexOf(work)])
+        queue.finished(work)
+      }
+      for (let step = 0; !queue.empty; step++) {
+        expect(step).toBeLessThan(10_000)
+        const { act, pick } = moves.next().value
+        if (act <= 2 && running.length < concurrency) {
+          const work = queue.take()
+          if (work !== undefined) {
+            const key = work.record.partitionKey
+            expect([...running, ...failed].map((other) => other.record.partitionKey)).not.toContain(key)
+            if (act === 0) finish(work)
+            else {
+              queue.running(work)
+              running.push(work)
+            }
+          }
+        } else if (running.length > 0) {
+          const [work] = running.splice(pick % running.length, 1)
+          if (act === 3) {
+            queue.failed(work!)
+            failed.push(work!)
+          } else finish(work!)
+        } else if (failed.length > 0) queue.again(failed.splice(pick % failed.length, 1)[0]!)
+        if (act === 5 && failed.length > 0) queue.again(failed.splice(pick % failed.length, 1)[0]!)
+        const first = keys.findIndex((_, index) => !finished.has(index))
+        const limit = first === -1 ? keys.length : first
+        expect(comparePositions(queue.checkpoint ?? TRIM_HORIZON, at(limit))).toBeLessThan(0)
+      }
+      for (const [key, indexes] of order) {
+        expect(indexes).toEqual(keys.flatMap((other, index) => (other === key ? [index] : [])))
+      }
+      expect(finished.size).toBe(keys.length)
+      expect(queue.checkpoint).toEqual(at(keys.length - 1))
+      expect(queue.bufferedBytes).toBe(0)
+    }),
+    { numRuns: 300 },
+  )
+})

@@ -1,0 +1,233 @@
+import { type Kinesis, silentLogger } from '@shardwise/core'
+import { ManualClock, settle } from '@shardwise/core/testing'
+import { beforeEach, describe, expect, test } from 'vitest'
+import type { KinesisRecord } from './record-buffer.ts'
+import { type ChildShard, ShardReader, type ShardReaderOptions } from './shard-reader.ts'
+import { type ConsumerEvent, Telemetry } from './telemetry.ts'
+
+type Answer = object | Error
+
+const shardId = 'shardId-000000000000'
+const refusal = (name: string): Error => Object.assign(new Error(name), { name, $metadata: { httpStatusCode: 400 } })
+const batch = (next: string | null, ...numbers: number[]): object => ({
+  Records: numbers.map((number) => ({
+    SequenceNumber: String(number),
+    PartitionKey: 'key',
+    Data: Buffer.from(String(number)),
+    ApproximateArrivalTimestamp: new Date(number),
+  })),
+  ...(next === null ? {} : { NextShardIterator: next }),
+  MillisBehindLatest: 7,
+})
+const CHILD = {
+  ShardId: 'shardId-000000000001',
+  ParentShards: [shardId],
+  HashKeyRange: { StartingHashKey: '0', EndingHashKey: '9' },
+}
+const listed = (id: string, parent?: string): object => ({
+  ShardId: id,
+  HashKeyRange: { StartingHashKey: '0', EndingHashKey: '9' },
+  SequenceNumberRange: { StartingSequenceNumber: '1' },
+  ...(parent && { ParentShardId: parent }),
+})
+
+let clock: ManualClock
+let calls: [string, Record<string, unknown>][]
+let got: KinesisRecord[]
+let events: ConsumerEvent[]
+let stop: AbortController
+
+beforeEach(() => {
+  clock = new ManualClock()
+  calls = []
+  got = []
+  events = []
+  stop = new AbortController()
+})
+
+/** Reads with the given answers to GetRecords in order; then it hangs. Iterators are named i1, i2 and so on. */
+function read(
+  answers: Answer[],
+  options: Partial<ShardReaderOptions> & { shards?: Answer; iterators?: Answer[] } = {},
+): { ended: () => readonly ChildShard[] | undefined; failed: () => unknown; reader: ShardReader } {
+  let iterators = 0
+  const send = async (command: { input: Record<string, unknown>; constructor: { name: string } }): Promise<object> => {
+    const name = command.constructor.name.replace(/Command$/, '')
+    calls.push([name, command.input])
+    const answer =
+      name === 'GetShardIterator'
+        ? (options.iterators?.shift() ?? { ShardIterator: `i${++iterators}` })
+        : name === 'ListShards'
+          ? (options.shards ?? { Shards: [] })
+          : (answers.shift() ?? (await new Promise<never>(() => {})))
+    if (answer instanceof Error) throw answer
+    return answer
+  }
+  const reader = new ShardReader({
+    kinesis: { send } as unknown as Kinesis,
+    stream: 'flights',
+    shardId,
+    checkpoint: { sequenceNumber: 'TRIM_HORIZON', subSequenceNumber: 0 },
+    startMs: undefined,
+    maxRecords: 10_000,
+    idleTimeBetweenReads: 200,
+    clock,
+    random: () => 0.5,
+    telemetry: new Telemetry(silentLogger, (event) => events.push(event), {}),
+    room: () => Promise.resolve(),
+    onRecords: (records) => got.push(...records),
+    ...options,
+  })
+  let children: readonly ChildShard[] | undefined
+  let error: unknown
+  reader.run(stop.signal).then(
+    (ended) => {
+      children = ended
+    },
+    (reason: unknown) => {
+      error = reason
+    },
+  )
+  return { ended: () => children, failed: () => error, reader }
+}
+
+const named = (name: string): Record<string, unknown>[] =>
+  calls.flatMap(([call, input]) => (call === name ? [input] : []))
+const numbers = (): string[] => got.map(({ sequenceNumber }) => sequenceNumber)
+
+test('records are passed on in order, calls are spaced, and the end gives the children', async () => {
+  const { ended, reader } = read([batch('n1', 1, 2), batch('n2'), { ...batch(null, 3), ChildShards: [CHILD] }])
+  await settle()
+  expect(numbers()).toEqual(['1', '2'])
+  expect(reader.millisBehindLatest).toBe(7)
+  await clock.advance(199)
+  expect(named('GetRecords')).toHaveLength(1)
+  await clock.advance(1)
+  expect(named('GetRecords')).toHaveLength(2)
+  await clock.advance(200)
+  expect(numbers()).toEqual(['1', '2', '3'])
+  expect(ended()).toEqual([{ shardId: CHILD.ShardId, parentShardIds: [shardId], hashRange: { start: 0n, end: 9n } }])
+  expect(named('GetRecords').map(({ ShardIterator }) => ShardIterator)).toEqual(['i1', 'n1', 'n2'])
+})
+
+test('with no pause asked for, an empty answer still makes one', async () => {
+  read([batch('n1', 1), batch('n2'), batch('n3')], { idleTimeBetweenReads: 0 })
+  await settle()
+  expect(named('GetRecords')).toHaveLength(2)
+  await clock.advance(20)
+  expect(named('GetRecords')).toHaveLength(3)
+})
+
+test('nothing is asked for until there is room', async () => {
+  const room = Promise.withResolvers<void>()
+  read([batch('n1', 1)], { room: () => room.promise })
+  await clock.advance(10_000)
+  expect(calls).toEqual([])
+  room.resolve()
+  await settle()
+  expect(numbers()).toEqual(['1'])
+})
+
+describe('reading starts', () => {
+  const start = async (checkpoint: string, startMs?: number): Promise<Record<string, unknown> | undefined> => {
+    read([], { checkpoint: { sequenceNumber: checkpoint, subSequenceNumber: 3 }, startMs })
+    await settle()
+    const { StreamName, ShardId, ...position } = named('GetShardIterator')[0]!
+    expect([StreamName, ShardId]).toEqual(['flights', shardId])
+    return position
+  }
+
+  test('at the checkpoint itself, which may lie inside an aggregate', async () => {
+    expect(await start('77')).toEqual({ ShardIteratorType: 'AT_SEQUENCE_NUMBER', StartingSequenceNumber: '77' })
+  })
+
+  test('at the oldest record', async () => {
+    expect(await start('TRIM_HORIZON')).toEqual({ ShardIteratorType: 'TRIM_HORIZON' })
+  })
+
+  test.each(['LATEST', 'AT_TIMESTAMP'])('for %s at the time that the lease tells', async (checkpoint) => {
+    expect(await start(checkpoint, 5_000)).toEqual({ ShardIteratorType: 'AT_TIMESTAMP', Timestamp: new Date(5_000) })
+  })
+})
+
+test('an expired iterator is renewed at once, behind the last record read', async () => {
+  read([batch('n1', 1, 2), refusal('ExpiredIteratorException'), batch('n2', 3)])
+  await clock.advance(250)
+  expect(numbers()).toEqual(['1', '2', '3'])
+  expect(named('GetShardIterator').at(-1)).toMatchObject({
+    ShardIteratorType: 'AFTER_SEQUENCE_NUMBER',
+    StartingSequenceNumber: '2',
+  })
+  expect(events.filter(({ type }) => type === 'readFailed')).toEqual([])
+})
+
+test('an iterator that expires before anything was read starts where the first did: a reader at the tip skips nothing', async () => {
+  read([batch('n1'), refusal('ExpiredIteratorException'), batch('n2', 1)], {
+    checkpoint: { sequenceNumber: 'LATEST', subSequenceNumber: 0 },
+    startMs: 5_000,
+  })
+  await clock.advance(250)
+  expect(numbers()).toEqual(['1'])
+  expect(named('GetShardIterator').map(({ Timestamp }) => Timestamp)).toEqual([new Date(5_000), new Date(5_000)])
+})
+
+test('throttled, it waits longer and longer, and goes on with the same iterator', async () => {
+  const throttled = refusal('ProvisionedThroughputExceededException')
+  read([batch('n1', 1), throttled, throttled, throttled, batch('n2', 2)])
+  await clock.advance(200 + 200 + 400 + 800)
+  expect(numbers()).toEqual(['1', '2'])
+  expect(events.flatMap((event) => (event.type === 'readFailed' ? [event.retryInMs] : []))).toEqual([200, 400, 800])
+  expect(named('GetShardIterator')).toHaveLength(1)
+})
+
+test('an answer that ends the shard without children is made up for from the list of shards', async () => {
+  const { ended } = read([batch(null, 1)], {
+    shards: { Shards: [listed('shardId-000000000005', shardId), listed('x')] },
+  })
+  await settle()
+  expect(ended()?.map((child) => child.shardId)).toEqual(['shardId-000000000005'])
+})
+
+test('an answer that ends the shard with no child anywhere is not believed', async () => {
+  const { ended } = read([batch(null, 1), batch('n1', 2)], { shards: { Shards: [listed(shardId)] } })
+  await clock.advance(1_000)
+  expect(ended()).toBeUndefined()
+  expect(numbers()).toEqual(['1', '2'])
+  expect(named('GetShardIterator').at(-1)).toMatchObject({ StartingSequenceNumber: '1' })
+})
+
+test('a shard that is no longer in the stream ends there, loudly, and its children go on', async () => {
+  const { ended } = read([refusal('ResourceNotFoundException')], {
+    shards: { Shards: [listed('shardId-000000000005', shardId)] },
+  })
+  await settle()
+  expect(ended()?.map((child) => child.shardId)).toEqual(['shardId-000000000005'])
+  expect(events).toContainEqual({ type: 'shardGone', shardId })
+})
+
+test('a stream that is gone fails it, and says so', async () => {
+  const gone = refusal('ResourceNotFoundException')
+  const { failed } = read([gone], { shards: gone })
+  await settle()
+  expect(failed()).toMatchObject({ code: 'ERR_STREAM', message: expect.stringContaining('flights') })
+})
+
+test('a missing permission fails it at the start, and is tried again later on', async () => {
+  const denied = refusal('AccessDeniedException')
+  const { failed } = read([denied])
+  await settle()
+  expect(failed()).toMatchObject({ code: 'ERR_ACCESS', shardId })
+  const later = read([batch('n1', 1), denied, batch('n2', 2)])
+  await clock.advance(1_000)
+  expect(later.failed()).toBeUndefined()
+  expect(numbers()).toEqual(['1', '2'])
+})
+
+test('aborted, it ends at once even if a call never does', async () => {
+  const { failed } = read([])
+  await settle()
+  const reason = new Error('stop')
+  stop.abort(reason)
+  await settle()
+  expect(failed()).toBe(reason)
+})

@@ -1,0 +1,133 @@
+import type { Logger } from '@shardwise/core'
+import type { Position } from '@shardwise/records'
+
+/** Everything the consumer tells of itself, through `onEvent`. The KCL's metric of the same meaning stands behind. */
+export type ConsumerEvent =
+  /** This worker holds a lease from now on. */
+  | { readonly type: 'leaseTaken'; readonly shardId: string; readonly checkpoint: Position }
+  /** A lease was taken away or could not be renewed in time; its handlers are aborted. KCL: LostLeases. */
+  | { readonly type: 'leaseLost'; readonly shardId: string; readonly reason: string }
+  /** The consumer stops and has given the lease back. */
+  | { readonly type: 'leaseReleased'; readonly shardId: string; readonly checkpoint: Position }
+  /** The lease went to another live worker, without a gap or an overlap. */
+  | {
+      readonly type: 'leaseHandedOff'
+      readonly shardId: string
+      readonly to: string | undefined
+      readonly checkpoint: Position
+    }
+  /** Reading begins: the lease is held and every parent is finished. */
+  | { readonly type: 'shardStarted'; readonly shardId: string; readonly checkpoint: Position }
+  /** Every record of the shard is finished, and its children have leases. */
+  | { readonly type: 'shardEnded'; readonly shardId: string; readonly childShardIds: readonly string[] }
+  /** The shard is no longer in the stream: what had not been read of it has expired. */
+  | { readonly type: 'shardGone'; readonly shardId: string }
+  /** The leader has created leases. KCL: SyncShards, CreateLease. */
+  | { readonly type: 'leasesCreated'; readonly shardIds: readonly string[] }
+  /** The leader has deleted the lease of a finished shard whose children are being read. */
+  | { readonly type: 'leaseDeleted'; readonly shardId: string }
+  /** The leader moves a lease. KCL: NumOfLeasesReassignment. */
+  | {
+      readonly type: 'leaseAssigned'
+      readonly shardId: string
+      readonly from: string | undefined
+      readonly to: string
+      readonly graceful: boolean
+    }
+  /** This worker leads from now on, or no longer. KCL: IsLeader. */
+  | { readonly type: 'leaderChanged'; readonly leader: boolean }
+  /** A handler threw or rejected; the same record comes again after `retryInMs`. */
+  | {
+      readonly type: 'handlerFailed'
+      readonly shardId: string
+      readonly partitionKey: string
+      readonly sequenceNumber: string
+      readonly subSequenceNumber: number
+      readonly attempt: number
+      readonly retryInMs: number
+      readonly error: unknown
+    }
+  /** An aggregate that is damaged inside; the shard waits there and tries again after `retryInMs`. */
+  | {
+      readonly type: 'undecodableRecord'
+      readonly shardId: string
+      readonly sequenceNumber: string
+      readonly reason: string
+      readonly attempt: number
+      readonly retryInMs: number
+    }
+  /** User records whose hash key lies outside their shard's range, out of one Kinesis record. */
+  | {
+      readonly type: 'misplacedRecords'
+      readonly shardId: string
+      readonly sequenceNumber: string
+      readonly count: number
+      readonly dropped: boolean
+    }
+  /** One GetRecords answer. KCL: RecordsProcessed, DataBytesProcessed, MillisBehindLatest. */
+  | {
+      readonly type: 'recordsRead'
+      readonly shardId: string
+      readonly kinesisRecords: number
+      readonly bytes: number
+      readonly millisBehindLatest: number
+    }
+  /** A call to Kinesis failed and is tried again. */
+  | { readonly type: 'readFailed'; readonly shardId: string; readonly retryInMs: number; readonly error: unknown }
+  /** A call for the leases failed and is tried again. */
+  | { readonly type: 'callFailed'; readonly doing: string; readonly error: unknown }
+  /** An item of the table that is no lease of this stream: left alone. KCL: LeaseDeserializationFailureCount. */
+  | { readonly type: 'itemSkipped'; readonly leaseKey: string; readonly reason: string }
+
+/** Tells events to the listener and, the notable ones, to the log. */
+export class Telemetry {
+  readonly #logger: Logger
+  readonly #listener: ((event: ConsumerEvent) => void) | undefined
+  readonly #base: object
+
+  constructor(logger: Logger, listener: ((event: ConsumerEvent) => void) | undefined, base: object) {
+    this.#logger = logger
+    this.#listener = listener
+    this.#base = base
+  }
+
+  emit(event: ConsumerEvent): void {
+    if (event.type !== 'recordsRead') this.#log(event)
+    try {
+      this.#listener?.(event)
+    } catch (error) {
+      this.#logger.error({ ...this.#base, err: error, event: event.type }, 'onEvent threw; the consumer goes on')
+    }
+  }
+
+  #log(event: Exclude<ConsumerEvent, { type: 'recordsRead' }>): void {
+    const level = LEVELS[event.type] ?? 'info'
+    const { error, ...rest } = { error: undefined, ...event }
+    this.#logger[level](
+      { ...this.#base, ...rest, ...(error !== undefined && { err: error }) },
+      MESSAGES[event.type] ?? event.type,
+    )
+  }
+}
+
+const LEVELS: Partial<Record<ConsumerEvent['type'], 'warn' | 'error'>> = {
+  leaseLost: 'warn',
+  shardGone: 'error',
+  handlerFailed: 'error',
+  undecodableRecord: 'error',
+  misplacedRecords: 'warn',
+  readFailed: 'warn',
+  callFailed: 'warn',
+  itemSkipped: 'warn',
+}
+
+const MESSAGES: Partial<Record<ConsumerEvent['type'], string>> = {
+  leaseLost: 'lease lost: its handlers are aborted, nothing more is written for it',
+  shardGone: 'the shard is no longer in the stream: records of it that were not read have expired',
+  handlerFailed: 'the handler failed; the same record comes again',
+  undecodableRecord: 'a damaged aggregate; the shard waits here and nothing is skipped',
+  misplacedRecords: 'user records outside their shard, left over from a reshard',
+  readFailed: 'reading from Kinesis failed; trying again',
+  callFailed: 'a call for the leases failed; trying again',
+  itemSkipped: 'an item of the table is no lease of this stream; left alone',
+}

@@ -1,0 +1,76 @@
+import type { Clock } from '@shardwise/core'
+
+/** Sleeps; resolves to false at once when the signal is aborted, instead of rejecting. */
+export async function pause(clock: Clock, ms: number, signal: AbortSignal): Promise<boolean> {
+  try {
+    await clock.sleep(ms, signal)
+    return true
+  } catch (error) {
+    if (signal.aborted) return false
+    throw error
+  }
+}
+
+/** The promise's outcome, or a rejection with the signal's reason if that is aborted first, even if the promise never settles. */
+export async function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  const { promise: aborted, reject } = Promise.withResolvers<never>()
+  const onAbort = (): void => reject(signal.reason)
+  if (signal.aborted) onAbort()
+  signal.addEventListener('abort', onAbort, { once: true })
+  try {
+    return await Promise.race([aborted, promise])
+  } finally {
+    signal.removeEventListener('abort', onAbort)
+  }
+}
+
+/** Gives the work up, with an error that says so, if it isn't done after `ms`; `signal` tells it. */
+export async function within<T>(clock: Clock, ms: number, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const over = new AbortController()
+  const timer = pause(clock, ms, over.signal).then(() => over.abort(new Error(`not done within ${ms} ms`)))
+  try {
+    return await orAborted(work(over.signal), over.signal)
+  } finally {
+    over.abort()
+    await timer
+  }
+}
+
+/** Lets loops wait until something they depend on may have changed. Waiters look again themselves. */
+export class Wakeup {
+  readonly #waiters = new Set<() => void>()
+
+  wake(): void {
+    const waiters = [...this.#waiters]
+    this.#waiters.clear()
+    for (const wake of waiters) wake()
+  }
+
+  /** Resolves at the next {@link wake}; rejects with the signal's reason once it is aborted. */
+  async wait(signal: AbortSignal): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    this.#waiters.add(resolve)
+    try {
+      await orAborted(promise, signal)
+    } finally {
+      this.#waiters.delete(resolve)
+    }
+  }
+
+  /** Waits until `holds`. Resolves to false when the signal is aborted or, on the given clock, `ms` have passed first. */
+  async until(holds: () => boolean, signal: AbortSignal, clock: Clock, ms: number): Promise<boolean> {
+    const over = new AbortController()
+    const either = AbortSignal.any([signal, over.signal])
+    const timer = pause(clock, ms, either).then(() => over.abort())
+    try {
+      while (!holds()) await this.wait(either)
+      return true
+    } catch (error) {
+      if (!either.aborted) throw error
+      return holds()
+    } finally {
+      over.abort()
+      await timer
+    }
+  }
+}
