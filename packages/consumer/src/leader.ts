@@ -1,4 +1,4 @@
-import type { Clock, Kinesis, Shard } from '@shardwise/core'
+import type { Clock, Kinesis, ListShardsOptions, Shard } from '@shardwise/core'
 import { findHoles } from '@shardwise/records'
 import { assign, type Move } from './assignment.ts'
 import type { FleetView } from './fleet-view.ts'
@@ -59,12 +59,20 @@ export class Leader {
     const isDue = this.#syncedAtMs === undefined || clock.monotonicMs() - this.#syncedAtMs >= SYNC_INTERVAL_MS
     if (!isDue && this.#view.leases.length > 0 && this.#holesSeen < HOLE_CONFIRMATIONS) return
     await this.#lookAgain()
-    const nowMs = clock.wallMs()
+    // Where LATEST is: by the service's clock, since records are found again by its time of their arrival.
+    let listedAtMs = clock.wallMs()
+    const options: ListShardsOptions = {
+      signal,
+      onServiceTime: (ms) => {
+        listedAtMs = ms
+      },
+    }
     const { leases } = this.#view
-    const missing =
-      leases.length === 0
-        ? firstLeases(await this.#openAtStart(signal), initialPosition, nowMs)
-        : missingLeases(await shardsOf(kinesis, stream, { signal }), leases, initialPosition, nowMs)
+    const isNew = leases.length === 0
+    const shards = isNew ? await this.#openAtStart(options) : await shardsOf(kinesis, stream, options)
+    const missing = isNew
+      ? firstLeases(shards, initialPosition, listedAtMs)
+      : missingLeases(shards, leases, initialPosition, listedAtMs)
     for (const lease of missing) {
       signal.throwIfAborted()
       await table.update(create(lease))
@@ -79,10 +87,10 @@ export class Leader {
   }
 
   /** The shards that were open at the initial position. */
-  async #openAtStart(signal: AbortSignal): Promise<Shard[]> {
+  async #openAtStart(options: ListShardsOptions): Promise<Shard[]> {
     const { kinesis, stream, initialPosition } = this.#options
     const shards = await shardsOf(kinesis, stream, {
-      signal,
+      ...options,
       filter:
         initialPosition === 'TRIM_HORIZON'
           ? { Type: 'AT_TRIM_HORIZON' }

@@ -1,4 +1,4 @@
-import { errorCode, type Kinesis, listShards, type Shard } from '@shardwise/core'
+import { errorCode, type Kinesis, type ListShardsOptions, listShards, type Shard } from '@shardwise/core'
 import { ConsumerError } from './errors.ts'
 
 /**
@@ -6,11 +6,7 @@ import { ConsumerError } from './errors.ts'
  *
  * @throws {ConsumerError} `ERR_STREAM` if there is no such stream; other errors as they come
  */
-export async function shardsOf(
-  kinesis: Kinesis,
-  stream: string,
-  options: Parameters<typeof listShards>[2],
-): Promise<Shard[]> {
+export async function shardsOf(kinesis: Kinesis, stream: string, options: ListShardsOptions): Promise<Shard[]> {
   try {
     return await listShards(kinesis, stream, options)
   } catch (error) {

@@ -18,7 +18,7 @@ export type InitialPosition = 'TRIM_HORIZON' | 'LATEST' | { readonly timestamp: 
  * An application's first leases: every shard that was open at its initial position starts there.
  *
  * @param shards as ListShards gives them for that position
- * @param nowMs when they were listed, on the wall clock
+ * @param nowMs when they were listed, on the service's clock
  */
 export function firstLeases(shards: readonly Shard[], initialPosition: InitialPosition, nowMs: number): NewLease[] {
   return inOrder(shards).map((shard) => newLease(shard, startAt(initialPosition, nowMs)))
@@ -32,7 +32,7 @@ export function firstLeases(shards: readonly Shard[], initialPosition: InitialPo
  * at the open shard itself. With something leased above it, only what a merge joins from the other side may be missing.
  *
  * @param shards all that are listed
- * @param nowMs when they were listed, on the wall clock
+ * @param nowMs when they were listed, on the service's clock
  */
 export function missingLeases(
   shards: readonly Shard[],

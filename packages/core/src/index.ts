@@ -18,7 +18,7 @@ export {
 } from './options.ts'
 export { classifyError, classifyRecordError, errorCode, type Outcome } from './outcome.ts'
 export { type RetryOptions, retry } from './retry.ts'
-export { listShards, type Shard } from './shards.ts'
+export { type ListShardsOptions, listShards, type Shard } from './shards.ts'
 export {
   describeStream,
   type Kinesis,
