@@ -1,13 +1,24 @@
 import type { HashRange } from '@shardwise/records'
 import { Fifo } from './fifo.ts'
-import { type BuilderPool, MAX_AGGREGATE_BYTES, OpenAggregate } from './open-aggregate.ts'
+import { type BuilderPool, OpenAggregate } from './open-aggregate.ts'
 import type { Pending } from './pending.ts'
 import type { RateBucket } from './rate-bucket.ts'
-import { type Domain, type SealedRecord, sealLone } from './sealed-record.ts'
-import type { CheckedRecord } from './user-record.ts'
+import { type SealedRecord, sealLone } from './sealed-record.ts'
+import { type CheckedRecord, MAX_AGGREGATE_BYTES } from './user-record.ts'
+
+/**
+ * How a lane packs and orders.
+ *
+ * - `aggregate`: many user records in a Kinesis record, one of these in flight.
+ * - `plain`: one user record in a Kinesis record, one of these in flight for each hash key.
+ * - `unordered`: one user record in a Kinesis record, any number in flight. For streams that distribute by themselves.
+ */
+export type LaneMode = 'aggregate' | 'plain' | 'unordered'
+
+/** Kinesis records of the same domain are never in flight together, and stay in order. */
+type Domain = 'lane' | bigint | SealedRecord
 
 export interface LaneSettings {
-  readonly aggregation: boolean
   readonly aggregationMaxSize: number
   readonly aggregationMaxCount: number
   readonly recordMaxBufferedTime: number
@@ -21,13 +32,14 @@ const GROWTH_SECONDS = 0.25
  * The queue of one predicted shard: what is sealed, in order, and behind it the open aggregate.
  *
  * - Of each domain at most one Kinesis record is in flight: with aggregation the whole lane is one domain, without it
- *   every hash key is one. That is what keeps the order.
+ *   every hash key is one, or every record where there is no order. That is what keeps the order.
  * - A barred lane sends nothing: a retired lane whose range overlaps its own still has something in flight.
  * - Retired (its shard is gone) it takes and sends nothing more; it waits for what is in flight.
  */
 export class Lane {
   readonly shardId: string
   readonly range: HashRange
+  readonly mode: LaneMode
   readonly bucket: RateBucket
   /** Retired lanes that have to settle before this one sends. */
   readonly barriers: Set<Lane> = new Set()
@@ -44,9 +56,17 @@ export class Lane {
   /** Nothing queued or open expires before. */
   #nextExpiryMs = Number.POSITIVE_INFINITY
 
-  constructor(shardId: string, range: HashRange, bucket: RateBucket, settings: LaneSettings, builders: BuilderPool) {
+  constructor(
+    shardId: string,
+    range: HashRange,
+    mode: LaneMode,
+    bucket: RateBucket,
+    settings: LaneSettings,
+    builders: BuilderPool,
+  ) {
     this.shardId = shardId
     this.range = range
+    this.mode = mode
     this.bucket = bucket
     this.#settings = settings
     this.#builders = builders
@@ -60,16 +80,21 @@ export class Lane {
     return this.#inFlight.size
   }
 
-  /** Takes a user record at the tail. Returns whether there may be something to send at once. */
-  add(record: CheckedRecord, pending: Pending, nowMs: number): boolean {
-    const { aggregation, aggregationMaxSize, aggregationMaxCount, recordTtl } = this.#settings
-    if (!aggregation) {
+  /**
+   * Takes a user record at the tail.
+   *
+   * @param hasRoom whether another request might be sent now
+   * @returns whether there may be something to send at once
+   */
+  add(record: CheckedRecord, pending: Pending, nowMs: number, hasRoom: boolean): boolean {
+    const { aggregationMaxSize, aggregationMaxCount, recordTtl } = this.#settings
+    if (this.mode !== 'aggregate') {
       this.#push(sealLone(record, pending, recordTtl))
-      return this.barriers.size === 0 && !this.#inFlight.has(record.hashKey)
+      return this.barriers.size === 0 && this.#ready.length > 0
     }
     const size = this.#open?.sizeWith(record) ?? 0
-    if (size > aggregationMaxSize && size > this.#growthLimit(nowMs)) this.#seal()
-    if (this.#open === undefined) this.#open = new OpenAggregate(this.#builders.take(), record, pending)
+    if (size > aggregationMaxSize && size > this.#growthLimit(nowMs, hasRoom)) this.#seal()
+    if (this.#open === undefined) this.#open = new OpenAggregate(this.#builders, record, pending)
     else this.#open.add(record, pending)
     this.#nextExpiryMs = Math.min(this.#nextExpiryMs, this.#open.oldestMs + recordTtl)
     if (this.#open.count >= aggregationMaxCount) this.#seal()
@@ -103,17 +128,21 @@ export class Lane {
   }
 
   /** What was in flight has its outcome, or goes elsewhere. */
-  settle({ domain }: SealedRecord): void {
+  settle(sealed: SealedRecord): void {
+    const domain = this.#domainOf(sealed)
     this.#inFlight.delete(domain)
     if (this.#queues.has(domain)) this.#ready.push(domain)
   }
 
   /** What was in flight goes again, first of all. */
   retry(sealed: SealedRecord, pausedUntilMs: number): void {
-    this.#inFlight.delete(sealed.domain)
-    if (this.#queues.has(sealed.domain)) this.#ready.push(sealed.domain)
+    this.settle(sealed)
     this.#unshift(sealed)
-    this.pausedUntilMs = Math.max(this.pausedUntilMs, pausedUntilMs)
+    this.pauseUntil(pausedUntilMs)
+  }
+
+  pauseUntil(ms: number): void {
+    this.pausedUntilMs = Math.max(this.pausedUntilMs, ms)
   }
 
   /**
@@ -158,8 +187,9 @@ export class Lane {
     return sealed
   }
 
-  #growthLimit(nowMs: number): number {
+  #growthLimit(nowMs: number, hasRoom: boolean): number {
     const canSend =
+      hasRoom &&
       this.#queues.size === 0 &&
       this.#inFlight.size === 0 &&
       this.barriers.size === 0 &&
@@ -182,21 +212,26 @@ export class Lane {
     this.#push(open.seal(this.#settings.recordTtl))
   }
 
+  #domainOf(sealed: SealedRecord): Domain {
+    if (this.mode === 'aggregate') return 'lane'
+    return this.mode === 'plain' ? sealed.hashKey : sealed
+  }
+
   #push(sealed: SealedRecord): void {
-    const { domain } = sealed
-    const queue = this.#queueOf(sealed)
+    const domain = this.#domainOf(sealed)
+    const queue = this.#queueOf(domain, sealed.expiresMs)
     queue.push(sealed)
     if (queue.length === 1 && !this.#inFlight.has(domain)) this.#ready.push(domain)
   }
 
   #unshift(sealed: SealedRecord): void {
-    const { domain } = sealed
-    const queue = this.#queueOf(sealed)
+    const domain = this.#domainOf(sealed)
+    const queue = this.#queueOf(domain, sealed.expiresMs)
     queue.unshift(sealed)
     if (queue.length === 1 && !this.#inFlight.has(domain)) this.#ready.unshift(domain)
   }
 
-  #queueOf({ domain, expiresMs }: SealedRecord): Fifo<SealedRecord> {
+  #queueOf(domain: Domain, expiresMs: number): Fifo<SealedRecord> {
     this.#nextExpiryMs = Math.min(this.#nextExpiryMs, expiresMs)
     let queue = this.#queues.get(domain)
     if (queue === undefined) {
@@ -210,7 +245,7 @@ export class Lane {
     const queue = this.#queues.get(domain)
     const sealed = queue?.shift()
     if (queue === undefined || sealed === undefined)
-      throw new Error(`lane ${this.shardId}: nothing queued for ${domain}`)
+      throw new Error(`lane ${this.shardId}: expected something queued in a domain that is ready`)
     if (queue.length === 0) this.#queues.delete(domain)
     return sealed
   }

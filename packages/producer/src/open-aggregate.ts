@@ -1,25 +1,27 @@
 import { AggregateBuilder, type HashKey } from '@shardwise/records'
 import type { Pending } from './pending.ts'
 import type { SealedRecord } from './sealed-record.ts'
-import { type CheckedRecord, MAX_RECORD_BYTES } from './user-record.ts'
+import type { CheckedRecord } from './user-record.ts'
 
-/** What the partition key of an aggregate adds to what the service counts. */
-const AGGREGATE_KEY_BYTES = 1
-
-/** The largest aggregate that the service takes. */
-export const MAX_AGGREGATE_BYTES: number = MAX_RECORD_BYTES - AGGREGATE_KEY_BYTES
+/**
+ * Up to this size a sealed record gets bytes of its own, and its builder is free at once: otherwise a queue of small
+ * records would hold a large buffer each, and no limit in bytes would bound the memory.
+ */
+const COPIED_BYTES = 32 * 1024
 
 /** An aggregate that user records are being added to. Never empty: it begins with its first record. */
 export class OpenAggregate {
   /** When its oldest user record arrived. */
   oldestMs: number
   readonly #builder: AggregateBuilder
+  readonly #builders: BuilderPool
   readonly #firstHashKey: HashKey
   readonly #firstExplicitHashKey: string | undefined
   readonly #pending: Pending[] = []
 
-  constructor(builder: AggregateBuilder, first: CheckedRecord, pending: Pending) {
-    this.#builder = builder
+  constructor(builders: BuilderPool, first: CheckedRecord, pending: Pending) {
+    this.#builders = builders
+    this.#builder = builders.take()
     this.#firstHashKey = first.hashKey
     this.#firstExplicitHashKey = first.explicitHashKey
     this.oldestMs = pending.arrivedMs
@@ -46,17 +48,20 @@ export class OpenAggregate {
   }
 
   seal(recordTtl: number): SealedRecord {
-    const { partitionKey, explicitHashKey, data } = this.#builder.build(this.#firstHashKey)
+    const { partitionKey, explicitHashKey, data: built } = this.#builder.build(this.#firstHashKey)
+    const isCopied = built.length <= COPIED_BYTES
+    const data = isCopied ? new Uint8Array(built) : built
+    if (isCopied) this.#builders.release(this.#builder)
     return {
       partitionKey,
       explicitHashKey,
+      hashKey: this.#firstHashKey,
       data,
       bytes: data.length + Buffer.byteLength(partitionKey),
       pending: this.#pending,
       loneExplicitHashKey: this.#firstExplicitHashKey,
-      domain: 'lane',
       expiresMs: this.oldestMs + recordTtl,
-      builder: this.#builder,
+      builder: isCopied ? undefined : this.#builder,
     }
   }
 }
@@ -72,8 +77,8 @@ export class BuilderPool {
     return this.#free.pop() ?? new AggregateBuilder({ initialBytes: INITIAL_BYTES })
   }
 
-  /** Takes back the builder of a record whose bytes nobody looks at any more. */
-  release({ builder }: SealedRecord): void {
+  /** Takes back a builder whose bytes nobody looks at any more. */
+  release(builder: AggregateBuilder | undefined): void {
     if (builder === undefined || this.#free.length >= KEPT_BUILDERS) return
     builder.reset()
     this.#free.push(builder)

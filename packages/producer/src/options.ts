@@ -15,7 +15,7 @@ import {
   systemClock,
 } from '@shardwise/core'
 import type { ProducerEvent } from './telemetry.ts'
-import { MAX_RECORD_BYTES } from './user-record.ts'
+import { MAX_AGGREGATE_BYTES, MAX_RECORD_BYTES } from './user-record.ts'
 
 /** Options of a {@link Producer}. Names and defaults are the KPL's unless said otherwise. Times are in milliseconds. */
 export interface ProducerOptions {
@@ -48,7 +48,7 @@ export interface ProducerOptions {
    */
   readonly rateLimit?: number
   /**
-   * Bytes that may be outstanding, overhead of some 300 bytes a record included. Beyond it `put` waits in line, and
+   * Bytes that may be outstanding, an overhead of 600 bytes a record included. Beyond it `put` waits in line, and
    * beyond twice as much it is refused. Default 64 MiB. The KPL has no bound.
    */
   readonly maxOutstandingBytes?: number
@@ -98,7 +98,6 @@ export function resolveOptions(given: ProducerOptions): ResolvedOptions {
   ) as ProducerOptions
   return {
     aggregation: true,
-    aggregationMaxSize: 51_200,
     aggregationMaxCount: 2 ** 32 - 1,
     collectionMaxCount: 500,
     collectionMaxSize: 10 * 2 ** 20,
@@ -112,5 +111,6 @@ export function resolveOptions(given: ProducerOptions): ResolvedOptions {
     random: Math.random,
     ...options,
     logger: options.logger ?? defaultLogger(),
+    aggregationMaxSize: Math.min(options.aggregationMaxSize ?? 51_200, MAX_AGGREGATE_BYTES),
   }
 }

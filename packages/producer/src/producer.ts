@@ -4,16 +4,18 @@ import { ProducerError } from './errors.ts'
 import { Fifo } from './fifo.ts'
 import { type ProducerOptions, type ResolvedOptions, resolveOptions } from './options.ts'
 import { Epoch, type Pending, type Receipt } from './pending.ts'
+import { closed, expired, type Rejection, reject } from './rejection.ts'
+import { sealLone } from './sealed-record.ts'
 import { StreamWriter } from './stream-writer.ts'
 import { type CheckedRecord, RecordCheck, type UserRecord } from './user-record.ts'
 
-/** What a waiting record takes beside its bytes: promise, functions, receipt. Measured at about 300 on Node 24. */
-const RECORD_OVERHEAD_BYTES = 300
+/** What a waiting record takes beside its bytes: promises, functions, its place in a queue. Measured at 600 to 700 on Node 24. */
+const RECORD_OVERHEAD_BYTES = 600
 
 /** What a producer has taken and not yet settled. */
 export interface Outstanding {
   readonly records: number
-  /** Data and partition keys, and some 300 bytes of overhead a record. */
+  /** Data and partition keys, and 600 bytes of overhead a record. */
   readonly bytes: number
 }
 
@@ -55,18 +57,19 @@ export class Producer implements AsyncDisposable {
   readonly #earlier = new Set<Promise<void>>()
   #room: PromiseWithResolvers<void> | undefined
   #closing: Promise<void> | undefined
+  #isClientChecked = false
 
   /** @throws {OptionError} for an option that is unknown, missing or out of range */
   constructor(options: ProducerOptions) {
     this.#options = resolveOptions(options)
-    const { client, clientConfig, logger } = this.#options
+    const { client, clientConfig } = this.#options
     this.#ownClient = client === undefined ? createKinesisClient(clientConfig) : undefined
     this.#kinesis = client ?? this.#ownClient!
-    if (client !== undefined) void warnOfRetries(client, logger)
     this.#writer = new StreamWriter({
       ...this.#options,
       kinesis: this.#kinesis,
       onSettled: (pending) => this.#onSettled(pending),
+      expireLine: (nowMs) => this.#expireLine(nowMs),
     })
   }
 
@@ -82,6 +85,7 @@ export class Producer implements AsyncDisposable {
         throw new ProducerError('ERR_CLOSED', 'put: the producer is closed. Put before close().', { record })
       }
       const checked = this.#check.check(record)
+      if (!this.#isClientChecked) this.#checkClient()
       const pending: Pending = {
         resolve,
         reject,
@@ -127,7 +131,9 @@ export class Producer implements AsyncDisposable {
    * the process can end. A second call waits for the first.
    */
   close({ signal }: CloseOptions = {}): Promise<void> {
-    this.#closing ??= this.#close(signal)
+    this.#closing ??= this.#close()
+    if (signal?.aborted) this.#cutShort()
+    else if (signal !== undefined) this.#cutShortOn(signal, this.#closing)
     return this.#closing
   }
 
@@ -135,29 +141,50 @@ export class Producer implements AsyncDisposable {
     return this.close()
   }
 
-  async #close(signal: AbortSignal | undefined): Promise<void> {
-    const flushed = this.flush()
-    const cutShort = (): void => {
-      this.#writer.abort()
-      for (let next = this.#line.shift(); next !== undefined; next = this.#line.shift()) {
-        this.#lineBytes -= sizeOf(next.pending)
-        const { partitionKey, explicitHashKey, data } = next.record
-        const record = { partitionKey, explicitHashKey, data }
-        next.pending.reject(
-          new ProducerError('ERR_CLOSED', 'put: the producer was closed before its turn.', { record }),
-        )
-        next.pending.epoch.settleOne()
-      }
-    }
-    if (signal?.aborted) cutShort()
-    signal?.addEventListener('abort', cutShort, { once: true })
+  async #close(): Promise<void> {
     try {
-      await flushed
+      await this.flush()
     } finally {
-      signal?.removeEventListener('abort', cutShort)
       this.#writer.abort()
       this.#ownClient?.destroy()
     }
+  }
+
+  #cutShortOn(signal: AbortSignal, closing: Promise<void>): void {
+    const onAbort = (): void => this.#cutShort()
+    const done = (): void => signal.removeEventListener('abort', onAbort)
+    signal.addEventListener('abort', onAbort, { once: true })
+    closing.then(done, done)
+  }
+
+  /** Rejects all that is outstanding. The line first: what is rejected behind it makes room, and the line would move up. */
+  #cutShort(): void {
+    const { stream } = this.#options
+    for (let next = this.#line.first; next !== undefined; next = this.#line.first)
+      this.#rejectFirstInLine(closed(stream))
+    this.#writer.abort()
+  }
+
+  #expireLine(nowMs: number): number {
+    const { stream, recordTtl } = this.#options
+    for (let next = this.#line.first; next !== undefined; next = this.#line.first) {
+      const expiresMs = next.pending.arrivedMs + recordTtl
+      if (expiresMs > nowMs) return expiresMs
+      this.#rejectFirstInLine(expired(stream, recordTtl))
+    }
+    return Number.POSITIVE_INFINITY
+  }
+
+  #rejectFirstInLine(rejection: Rejection): void {
+    const { record, pending } = this.#line.shift()!
+    this.#lineBytes -= sizeOf(pending)
+    reject(sealLone(record, pending, this.#options.recordTtl), rejection, () => pending.epoch.settleOne())
+  }
+
+  #checkClient(): void {
+    this.#isClientChecked = true
+    const { client, logger } = this.#options
+    if (client !== undefined) void warnOfRetries(client, logger)
   }
 
   get #hasRoom(): boolean {
@@ -169,25 +196,26 @@ export class Producer implements AsyncDisposable {
     const size = sizeOf(pending)
     if (this.#hasRoom) {
       pending.epoch.add()
-      this.#take(record, pending)
+      this.#take(record, pending, pending.arrivedMs)
     } else if (this.#lineBytes + size <= maxOutstandingBytes) {
       pending.epoch.add()
       this.#line.push({ record, pending })
       this.#lineBytes += size
+      this.#writer.wakeAt(pending.arrivedMs + this.#options.recordTtl, pending.arrivedMs)
     } else {
       throw new ProducerError(
         'ERR_BUFFER_FULL',
         `put: ${this.#bytes + this.#lineBytes} bytes are outstanding already, twice maxOutstandingBytes (${maxOutstandingBytes}). ` +
           'Await producer.ready before put, or each put.',
-        { record: { ...record }, retryable: true },
+        { record: userRecordOf(record), retryable: true },
       )
     }
   }
 
-  #take(record: CheckedRecord, pending: Pending): void {
+  #take(record: CheckedRecord, pending: Pending, nowMs: number): void {
     this.#records++
     this.#bytes += sizeOf(pending)
-    this.#writer.write(record, pending)
+    this.#writer.write(record, pending, nowMs)
   }
 
   #onSettled(pending: Pending): void {
@@ -197,7 +225,7 @@ export class Producer implements AsyncDisposable {
     while (this.#line.length > 0 && this.#bytes < this.#options.maxOutstandingBytes) {
       const { record, pending: next } = this.#line.shift()!
       this.#lineBytes -= sizeOf(next)
-      this.#take(record, next)
+      this.#take(record, next, this.#options.clock.monotonicMs())
     }
     if (this.#room !== undefined && this.#hasRoom) {
       this.#room.resolve()
@@ -212,10 +240,18 @@ function sizeOf({ bytes }: Pending): number {
   return bytes + RECORD_OVERHEAD_BYTES
 }
 
+function userRecordOf({ partitionKey, explicitHashKey, data }: CheckedRecord): UserRecord {
+  return { partitionKey, explicitHashKey, data }
+}
+
+/** The SDK's clients give `maxAttempts` as a function; what stands in for one may give a number, or nothing. */
 async function warnOfRetries(client: Kinesis, logger: ResolvedOptions['logger']): Promise<void> {
-  const { config } = client as { config?: KinesisClient['config'] }
-  const maxAttempts = await config?.maxAttempts()
-  if (maxAttempts !== undefined && maxAttempts > 1) {
+  const { config } = client as { config?: { maxAttempts?: unknown } }
+  const given = config?.maxAttempts
+  const maxAttempts: unknown = await Promise.resolve(typeof given === 'function' ? given() : given).catch(
+    () => undefined,
+  )
+  if (typeof maxAttempts === 'number' && maxAttempts > 1) {
     logger.warn(
       { maxAttempts },
       'the client retries by itself, which hides records that are written twice: set maxAttempts to 1',

@@ -1,4 +1,4 @@
-import { type AggregateBuilder, deaggregate, hashKeyOf, parseHashKey } from '@shardwise/records'
+import { type AggregateBuilder, deaggregate, type HashKey, hashKeyOf, parseHashKey } from '@shardwise/records'
 import type { Pending } from './pending.ts'
 import type { CheckedRecord } from './user-record.ts'
 
@@ -7,6 +7,8 @@ export interface SealedRecord {
   readonly partitionKey: string
   /** Decimal hash key of its first user record. Always sent, as the KPL does. */
   readonly explicitHashKey: string
+  /** The same as a number. */
+  readonly hashKey: HashKey
   readonly data: Uint8Array
   /** What the service counts: data and partition key. */
   readonly bytes: number
@@ -14,27 +16,22 @@ export interface SealedRecord {
   readonly pending: readonly Pending[]
   /** The explicit hash key that the user of a lone record gave. */
   readonly loneExplicitHashKey: string | undefined
-  /** Kinesis records of the same domain are never in flight together. */
-  readonly domain: Domain
   /** When its oldest user record has been waiting for `recordTtl`, on the monotonic clock. */
   readonly expiresMs: number
   /** Whose buffer `data` is a view of. */
   readonly builder: AggregateBuilder | undefined
 }
 
-/** What keeps its order: everything in a lane that aggregates, the records of one hash key in one that doesn't. */
-export type Domain = bigint | 'lane'
-
 /** Seals a user record as it is, to be sent plain. */
 export function sealLone(record: CheckedRecord, pending: Pending, recordTtl: number): SealedRecord {
   return {
     partitionKey: record.partitionKey,
     explicitHashKey: record.hashKey.toString(),
+    hashKey: record.hashKey,
     data: record.data,
     bytes: record.bytes,
     pending: [pending],
     loneExplicitHashKey: record.explicitHashKey,
-    domain: record.hashKey,
     expiresMs: pending.arrivedMs + recordTtl,
     builder: undefined,
   }

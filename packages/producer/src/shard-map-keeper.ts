@@ -16,17 +16,28 @@ export interface ShardMapKeeperOptions {
 /** ListShards is granted 1,000 times a second for a stream, so that the first retries may be quick. */
 const BACKOFF: Backoff = { baseMs: 100, maxMs: 10_000 }
 
+interface Listing {
+  readonly map: ShardMap
+  readonly ranges: ReadonlyMap<string, HashRange>
+}
+
 /** A listing that can't be judged by: taken in mid-reshard, or too old. */
 class UnusableListing extends Error {
   override readonly name = 'UnusableListing'
 }
 
-/** Keeps what is known of a stream's shards: the map of the open ones, and the ranges of all that were ever listed. */
+/**
+ * Keeps what is known of a stream's shards, as of one listing: the map of the open ones, and the ranges of the closed ones
+ * too, by which late answers are judged. Never parts of two listings: a map from before a reshard next to a shard from after
+ * it would send records to where they can't belong.
+ */
 export class ShardMapKeeper {
   readonly #options: ShardMapKeeperOptions
-  readonly #ranges = new Map<string, HashRange>()
-  /** Shards that answered, and that a listing has to know. */
-  readonly #wanted = new Set<string>()
+  #ranges: ReadonlyMap<string, HashRange> = new Map()
+  /** Shards that answered and that a listing has to know, each with how many wait for it. */
+  readonly #wanted = new Map<string, number>()
+  /** Why the latest listing couldn't be used; undefined after one that could. */
+  lastError: Error | undefined
   #refreshing: Promise<void> | undefined
 
   constructor(options: ShardMapKeeperOptions) {
@@ -50,46 +61,54 @@ export class ShardMapKeeper {
     return this.#refreshing
   }
 
-  /** Refreshes until the listing knows a shard: one that doesn't is older than the answer that named it. */
-  async refreshUntilKnown(shardId: string): Promise<HashRange> {
-    this.#wanted.add(shardId)
+  /** The range of a shard that answered, by a listing from after this call: an older one may not know of the reshard. */
+  async refreshFor(shardId: string): Promise<HashRange> {
+    this.#wanted.set(shardId, (this.#wanted.get(shardId) ?? 0) + 1)
     try {
+      // One that is under way has begun before, and its failure says nothing about the next.
+      await this.#refreshing?.catch(() => {})
       for (;;) {
-        // One that is under way may have been judged before this shard was wanted: then it takes another.
         await this.refresh()
         const range = this.#ranges.get(shardId)
         if (range !== undefined) return range
       }
     } finally {
-      this.#wanted.delete(shardId)
+      const others = (this.#wanted.get(shardId) ?? 1) - 1
+      if (others > 0) this.#wanted.set(shardId, others)
+      else this.#wanted.delete(shardId)
     }
   }
 
   async #list(): Promise<void> {
     const { clock, random, signal, onMap, onRetry } = this.#options
-    const map = await retry(() => this.#listOnce(), {
+    const { map, ranges } = await retry(() => this.#listOnce(), {
       clock,
       random,
       signal,
       backoff: BACKOFF,
       shouldRetry: (error) => error instanceof UnusableListing || classifyError(error) !== 'fatal',
-      onRetry: (error, _attempt, waitMs) => onRetry(error, waitMs),
+      onRetry: (error, _attempt, waitMs) => {
+        this.lastError = error
+        onRetry(error, waitMs)
+      },
     })
+    this.lastError = undefined
+    this.#ranges = ranges
     onMap(map)
   }
 
-  async #listOnce(): Promise<ShardMap> {
+  async #listOnce(): Promise<Listing> {
     const { kinesis, stream, signal } = this.#options
     const shards = await listShards(kinesis, stream, { signal })
-    for (const { shardId, hashRange } of shards) this.#ranges.set(shardId, hashRange)
+    const ranges = new Map(shards.map(({ shardId, hashRange }) => [shardId, hashRange]))
     const map = ShardMap.of(shards.filter(({ endingSequenceNumber }) => endingSequenceNumber === undefined))
     if (map.holes.length > 0 || map.overlaps.length > 0) {
       throw new UnusableListing(
         `the open shards leave ${map.holes.length} holes and overlap ${map.overlaps.length} times`,
       )
     }
-    const missing = [...this.#wanted].filter((shardId) => !this.#ranges.has(shardId))
+    const missing = [...this.#wanted.keys()].filter((shardId) => !ranges.has(shardId))
     if (missing.length > 0) throw new UnusableListing(`the listing doesn't know ${missing.join(', ')} yet`)
-    return map
+    return { map, ranges }
   }
 }

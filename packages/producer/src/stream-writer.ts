@@ -1,22 +1,18 @@
-import { PutRecordsCommand, type PutRecordsResultEntry } from '@aws-sdk/client-kinesis'
-import {
-  type Backoff,
-  backoffMs,
-  classifyError,
-  classifyRecordError,
-  type Kinesis,
-  type Outcome,
-  streamReference,
-} from '@shardwise/core'
-import { contains } from '@shardwise/records'
+import { type Backoff, backoffMs, type Kinesis } from '@shardwise/core'
+import type { ShardMap } from '@shardwise/records'
 import { collect, type InFlight } from './collector.ts'
-import { ProducerError, type ProducerErrorCode } from './errors.ts'
+import { askDistribution } from './distribution.ts'
+import { ProducerError } from './errors.ts'
 import { Fifo } from './fifo.ts'
-import { Lanes } from './lanes.ts'
+import type { Lane } from './lane.ts'
+import { type Distribution, Lanes } from './lanes.ts'
 import type { ResolvedOptions } from './options.ts'
 import type { EarlierCopy, Pending } from './pending.ts'
-import { type SealedRecord, sealLone, unseal } from './sealed-record.ts'
+import { type Answers, type Place, putRecords, type Refusal } from './put-records.ts'
+import { closed, expired, type Rejection, refused, reject, shardsUnlisted } from './rejection.ts'
+import { type SealedRecord, sealLone } from './sealed-record.ts'
 import { ShardMapKeeper } from './shard-map-keeper.ts'
+import { Strays } from './strays.ts'
 import type { ProducerEvent } from './telemetry.ts'
 import type { CheckedRecord } from './user-record.ts'
 
@@ -24,9 +20,14 @@ export interface StreamWriterOptions extends ResolvedOptions {
   readonly kinesis: Kinesis
   /** Told of every record that has its outcome, after the caller's promise. */
   readonly onSettled: (pending: Pending) => void
+  /** Called whenever something may have expired; returns when the next of what waits in line before the writer does. */
+  readonly expireLine: (nowMs: number) => number
 }
 
 const BACKOFF: Backoff = { baseMs: 50, maxMs: 2_000 }
+
+/** A longer timer of Node's fires at once. */
+const LONGEST_SLEEP_MS = 2 ** 31 - 1
 
 /**
  * Gets user records into one stream: into lanes by the shard map, from there into requests, and by each answer to
@@ -36,6 +37,7 @@ export class StreamWriter {
   readonly #options: StreamWriterOptions
   readonly #lanes: Lanes
   readonly #shardMap: ShardMapKeeper
+  readonly #strays: Strays
   readonly #abort = new AbortController()
   /** Records that came before the first shard map. */
   readonly #unrouted = new Fifo<{ readonly record: CheckedRecord; readonly pending: Pending }>()
@@ -48,37 +50,42 @@ export class StreamWriter {
 
   constructor(options: StreamWriterOptions) {
     this.#options = options
+    const { stream, logger } = options
+    const signal = this.#abort.signal
     this.#lanes = new Lanes(options)
     this.#shardMap = new ShardMapKeeper({
       ...options,
-      signal: this.#abort.signal,
-      onMap: (map) => {
-        this.#lanes.replaceMap(map, this.#nowMs)
-        this.#emit({ type: 'shardMapChanged', shardIds: map.shards.map(({ shardId }) => shardId) })
-        for (let next = this.#unrouted.shift(); next !== undefined; next = this.#unrouted.shift()) {
-          this.#lanes.add(next.record, next.pending, this.#nowMs)
-        }
-        this.#schedulePump()
-      },
+      signal,
+      onMap: (map) => this.#useMap(map),
       onRetry: (error, waitMs) => {
-        options.logger.warn(
-          { err: error, stream: options.stream, waitMs },
-          'the shards could not be listed, trying again',
-        )
+        logger.warn({ err: error, stream, waitMs }, 'the shards could not be listed, trying again')
         this.#emit({ type: 'shardMapRetried', error, waitMs })
+      },
+    })
+    this.#strays = new Strays({
+      lanes: this.#lanes,
+      shardMap: this.#shardMap,
+      askDistribution: () => askDistribution({ ...options, signal }),
+      onDistribution: (distribution) => this.#distribute(distribution),
+      acknowledge: (each, place) => this.#acknowledge(each, place),
+      resend: (each, place, alone) => this.#resend(each, place, alone),
+      reject: (each, error) => {
+        mark(each.sealed, 'misplaced')
+        this.#finish(each, signal.aborted ? closed(stream) : shardsUnlisted(stream, error))
       },
     })
   }
 
-  write(record: CheckedRecord, pending: Pending): void {
+  /** Takes a user record. It must not be called again after {@link abort}. */
+  write(record: CheckedRecord, pending: Pending, nowMs: number): void {
     if (this.#lanes.map === undefined) {
       this.#unrouted.push({ record, pending })
-      this.#wakeIn(pending.arrivedMs + this.#options.recordTtl - this.#nowMs)
+      this.wakeAt(pending.arrivedMs + this.#options.recordTtl, nowMs)
       if (!this.#loadingMap) void this.#loadMap()
-    } else if (this.#lanes.add(record, pending, this.#nowMs)) {
+    } else if (this.#lanes.add(record, pending, nowMs, this.#hasRoom)) {
       this.#schedulePump()
     } else {
-      this.#wakeIn(this.#options.recordMaxBufferedTime)
+      this.wakeAt(nowMs + this.#options.recordMaxBufferedTime, nowMs)
     }
   }
 
@@ -97,66 +104,24 @@ export class StreamWriter {
   abort(): void {
     if (this.#abort.signal.aborted) return
     this.#abort.abort(new ProducerError('ERR_CLOSED', 'the producer is closed'))
-    this.#wake?.abort()
-    const message = 'the producer was closed before the record was acknowledged'
-    for (const sealed of this.#lanes.drain()) this.#reject(sealed, 'ERR_CLOSED', message)
-    this.#rejectUnrouted(() => true, 'ERR_CLOSED', message)
-  }
-
-  get #nowMs(): number {
-    return this.#options.clock.monotonicMs()
-  }
-
-  async #loadMap(): Promise<void> {
-    this.#loadingMap = true
-    try {
-      await this.#shardMap.refresh()
-    } catch (error) {
-      this.#rejectUnrouted(() => true, 'ERR_SHARD_MAP', listingRefused(this.#options.stream, error), error)
-    } finally {
-      this.#loadingMap = false
+    this.#cancelWake()
+    const rejection = closed(this.#options.stream)
+    for (const sealed of this.#lanes.drain()) this.#reject(sealed, rejection)
+    this.#rejectUnrouted(Number.POSITIVE_INFINITY, rejection)
+    for (const each of this.#strays.takeExpired(Number.POSITIVE_INFINITY)) {
+      mark(each.sealed, 'misplaced')
+      this.#finish(each, rejection)
     }
   }
 
-  /** Once for everything that happens in this turn, so that lanes that become ready together share a request. */
-  #schedulePump(): void {
-    if (this.#pumpScheduled) return
-    this.#pumpScheduled = true
-    queueMicrotask(() => {
-      this.#pumpScheduled = false
-      this.#pump()
-    })
-  }
-
-  #pump(): void {
-    if (this.#abort.signal.aborted) return
-    const nowMs = this.#nowMs
-    const { maxRequestsInFlight, recordTtl } = this.#options
-    const flushing = this.#flushes > 0
-    for (const lane of this.#lanes.active) {
-      for (const sealed of lane.takeExpired(nowMs)) this.#rejectExpired(sealed)
-    }
-    this.#rejectUnrouted(({ arrivedMs }) => arrivedMs + recordTtl <= nowMs, 'ERR_EXPIRED', expired(recordTtl))
-    while (this.#requests < maxRequestsInFlight) {
-      const batch = collect(this.#lanes, nowMs, flushing, this.#options)
-      if (batch.length === 0) break
-      void this.#send(batch)
-    }
-    let waitMs = (this.#unrouted.first?.pending.arrivedMs ?? Number.POSITIVE_INFINITY) + recordTtl - nowMs
-    for (const lane of this.#lanes.active) {
-      waitMs = Math.min(waitMs, lane.waitMs(nowMs, this.#requests < maxRequestsInFlight, flushing))
-    }
-    this.#wakeIn(waitMs)
-  }
-
-  #wakeIn(ms: number): void {
-    const atMs = this.#nowMs + Math.max(0, ms)
+  /** Makes sure that expiry and lanes are looked at by then. */
+  wakeAt(atMs: number, nowMs: number): void {
     if (atMs >= this.#wakeAtMs || this.#abort.signal.aborted) return
     this.#wake?.abort()
     const wake = new AbortController()
     this.#wake = wake
     this.#wakeAtMs = atMs
-    this.#options.clock.sleep(Math.max(0, ms), wake.signal).then(
+    this.#options.clock.sleep(Math.min(Math.max(0, atMs - nowMs), LONGEST_SLEEP_MS), wake.signal).then(
       () => {
         this.#wakeAtMs = Number.POSITIVE_INFINITY
         this.#pump()
@@ -166,90 +131,143 @@ export class StreamWriter {
     )
   }
 
-  async #send(batch: readonly InFlight[]): Promise<void> {
-    this.#requests++
-    for (const { sealed } of batch) for (const pending of sealed.pending) pending.attempts++
-    let results: readonly PutRecordsResultEntry[] | undefined
+  get #nowMs(): number {
+    return this.#options.clock.monotonicMs()
+  }
+
+  get #hasRoom(): boolean {
+    return this.#requests < this.#options.maxRequestsInFlight
+  }
+
+  #cancelWake(): void {
+    this.#wake?.abort()
+    this.#wakeAtMs = Number.POSITIVE_INFINITY
+  }
+
+  async #loadMap(): Promise<void> {
+    this.#loadingMap = true
     try {
-      results = await this.#putRecords(batch)
+      await this.#shardMap.refresh()
     } catch (error) {
-      this.#failAll(batch, error as Error)
+      this.#rejectUnrouted(Number.POSITIVE_INFINITY, shardsUnlisted(this.#options.stream, error))
     } finally {
-      this.#requests--
+      this.#loadingMap = false
     }
-    if (results !== undefined) for (const [index, each] of batch.entries()) this.#answered(each, results[index]!)
+  }
+
+  #useMap(map: ShardMap): void {
+    if (this.#abort.signal.aborted) return
+    const nowMs = this.#nowMs
+    const before = this.#lanes.map
+    this.#lanes.replaceMap(map, nowMs)
+    const isSame = before?.shards.length === map.shards.length && before.shards.every(({ shardId }) => map.get(shardId))
+    if (!isSame) this.#emit({ type: 'shardMapChanged', shardIds: map.shards.map(({ shardId }) => shardId) })
+    for (let next = this.#unrouted.shift(); next !== undefined; next = this.#unrouted.shift()) {
+      this.#lanes.add(next.record, next.pending, nowMs, this.#hasRoom)
+    }
     this.#schedulePump()
   }
 
-  async #putRecords(batch: readonly InFlight[]): Promise<readonly PutRecordsResultEntry[]> {
-    const { kinesis, stream } = this.#options
-    const { Records: results = [] } = await kinesis.send(
-      new PutRecordsCommand({
-        ...streamReference(stream),
-        Records: batch.map(({ sealed }) => ({
-          PartitionKey: sealed.partitionKey,
-          ExplicitHashKey: sealed.explicitHashKey,
-          Data: sealed.data,
-        })),
-      }),
-      { abortSignal: this.#abort.signal },
-    )
-    if (results.length !== batch.length) {
-      // Which of them were written can't be told.
-      throw Object.assign(new Error(`PutRecords answered ${results.length} results for ${batch.length} records`), {
-        name: 'InternalFailure',
-      })
-    }
-    return results
-  }
-
-  #failAll(batch: readonly InFlight[], error: Error): void {
-    const outcome = classifyError(error)
-    if (!this.#abort.signal.aborted) {
-      this.#options.logger.warn({ err: error, stream: this.#options.stream, outcome }, 'PutRecords failed')
-      this.#emit({ type: 'requestFailed', error, outcome, kinesisRecords: batch.length })
-    }
-    for (const each of batch) this.#failed(each, outcome, error)
-  }
-
-  #answered(each: InFlight, result: PutRecordsResultEntry): void {
-    const { lane } = each
-    const { ErrorCode: code, ErrorMessage: message, ShardId: shardId, SequenceNumber: sequenceNumber } = result
-    if (code !== undefined && code !== null) {
-      const error = Object.assign(new Error(message ?? code), { name: code })
-      this.#failed(each, classifyRecordError(code), error)
-    } else if (shardId === undefined || sequenceNumber === undefined) {
-      this.#failed(each, 'unknown', new Error('PutRecords answered neither an error nor a shard and sequence number'))
-    } else {
-      lane.bucket.succeeded()
-      if (shardId === lane.shardId) this.#acknowledge(each, shardId, sequenceNumber)
-      else void this.#judge(each, shardId, sequenceNumber)
-    }
+  #distribute(distribution: Distribution): void {
+    this.#lanes.distribute(distribution, this.#nowMs)
+    this.#options.logger.warn({ stream: this.#options.stream, distribution }, 'the distribution of records changed')
+    this.#emit({ type: 'distributionChanged', distribution })
+    this.#schedulePump()
   }
 
   /**
-   * A Kinesis record that another shard took than the predicted one. If all of it belongs there, it is acknowledged.
-   * Otherwise nothing of it is: a reader that is a KCL drops an aggregate of which one record is misplaced as a whole.
+   * Once for everything that happens in this turn of the event loop, so that lanes that become ready in it, in whichever
+   * microtask, share a request.
    */
-  async #judge(each: InFlight, shardId: string, sequenceNumber: string): Promise<void> {
-    const { lane, sealed } = each
-    try {
-      // The map that predicted wrong is out of date, unless another has replaced it while this was under way.
-      if (!lane.retired) await this.#shardMap.refresh()
-      const range = this.#shardMap.rangeOf(shardId) ?? (await this.#shardMap.refreshUntilKnown(shardId))
-      const isAllThere = unseal(sealed).every(({ record }) => contains(range, record.hashKey))
-      if (isAllThere) this.#acknowledge(each, shardId, sequenceNumber)
-      else this.#resend(each, shardId, sequenceNumber)
-    } catch (error) {
-      mark(sealed, 'misplaced')
-      const code = this.#abort.signal.aborted ? 'ERR_CLOSED' : 'ERR_SHARD_MAP'
-      this.#reject(sealed, code, listingRefused(this.#options.stream, error), error)
-      this.#lanes.settle(lane, sealed)
+  #schedulePump(): void {
+    if (this.#pumpScheduled) return
+    this.#pumpScheduled = true
+    setImmediate(() => {
+      this.#pumpScheduled = false
+      this.#pump()
+    })
+  }
+
+  #pump(): void {
+    if (this.#abort.signal.aborted) return
+    const nowMs = this.#nowMs
+    const flushing = this.#flushes > 0
+    const nextExpiryMs = this.#rejectExpired(nowMs)
+    while (this.#hasRoom) {
+      const batch = collect(this.#lanes, nowMs, flushing, this.#options)
+      if (batch.length === 0) break
+      void this.#send(batch)
     }
+    let dueMs = nextExpiryMs
+    for (const lane of this.#lanes.active) dueMs = Math.min(dueMs, nowMs + lane.waitMs(nowMs, this.#hasRoom, flushing))
+    // A timer that nobody needs would keep the process alive.
+    if (dueMs === Number.POSITIVE_INFINITY) this.#cancelWake()
+    else this.wakeAt(dueMs, nowMs)
+  }
+
+  /** Rejects what is too old, wherever it waits. Returns when the next expires of what isn't in a lane. */
+  #rejectExpired(nowMs: number): number {
+    const { stream, recordTtl, expireLine } = this.#options
+    for (const lane of this.#lanes.active) {
+      for (const sealed of lane.takeExpired(nowMs)) this.#reject(sealed, expired(stream, recordTtl))
+    }
+    for (const each of this.#strays.takeExpired(nowMs)) {
+      mark(each.sealed, 'misplaced')
+      this.#finish(each, expired(stream, recordTtl, this.#shardMap.lastError))
+    }
+    this.#rejectUnrouted(nowMs - recordTtl, expired(stream, recordTtl, this.#shardMap.lastError))
+    const unroutedMs = (this.#unrouted.first?.pending.arrivedMs ?? Number.POSITIVE_INFINITY) + recordTtl
+    return Math.min(unroutedMs, this.#strays.nextExpiryMs, expireLine(nowMs))
+  }
+
+  async #send(batch: readonly InFlight[]): Promise<void> {
+    const { kinesis, stream } = this.#options
+    this.#requests++
+    for (const { sealed } of batch) for (const pending of sealed.pending) pending.attempts++
+    const sealed = batch.map((each) => each.sealed)
+    const answers = await putRecords(kinesis, stream, sealed, this.#abort.signal)
+    this.#requests--
+    this.#answered(batch, answers)
     this.#schedulePump()
   }
 
-  #resend({ lane, sealed }: InFlight, shardId: string, sequenceNumber: string): void {
+  #answered(batch: readonly InFlight[], { answers, failure }: Answers): void {
+    if (failure !== undefined && !this.#abort.signal.aborted) {
+      const { error, outcome } = failure
+      this.#options.logger.warn({ err: error, stream: this.#options.stream, outcome }, 'PutRecords failed')
+      this.#emit({ type: 'requestFailed', error, outcome, kinesisRecords: batch.length })
+    }
+    const throttled = new Set<Lane>()
+    const accepted = new Set<Lane>()
+    for (const [index, each] of batch.entries()) {
+      const answer = answers[index]!
+      if ('outcome' in answer) {
+        if (answer.outcome === 'throttled') throttled.add(each.lane)
+        this.#failed(each, answer)
+      } else {
+        accepted.add(each.lane)
+        this.#strays.judge(each, answer)
+      }
+    }
+    for (const lane of throttled) {
+      lane.bucket.throttled()
+      this.#emit({ type: 'throttled', shardId: lane.shardId, bytesPerSecond: lane.bucket.bytesPerSecond })
+    }
+    for (const lane of accepted) if (!throttled.has(lane)) lane.bucket.succeeded()
+  }
+
+  #acknowledge({ lane, sealed }: InFlight, { shardId, sequenceNumber }: Place): void {
+    for (const [subSequenceNumber, pending] of sealed.pending.entries()) {
+      const { attempts, earlierCopy } = pending
+      pending.resolve({ shardId, sequenceNumber, subSequenceNumber, attempts, earlierCopy })
+      this.#options.onSettled(pending)
+    }
+    this.#lanes.settle(lane, sealed)
+    this.#schedulePump()
+  }
+
+  #resend(each: InFlight, { shardId, sequenceNumber }: Place, alone: boolean): void {
+    const { lane, sealed } = each
     mark(sealed, 'misplaced')
     this.#emit({
       type: 'misplaced',
@@ -258,85 +276,58 @@ export class StreamWriter {
       sequenceNumber,
       userRecords: sealed.pending.length,
     })
-    if (this.#isOver(sealed)) {
-      this.#rejectExpired(sealed)
-      this.#lanes.settle(lane, sealed)
+    const rejection = this.#endOf(sealed)
+    if (rejection !== undefined) {
+      this.#finish(each, rejection)
       return
     }
-    // A lane that is still there after a fresh listing would send to the same place again: not at once, then.
-    if (!lane.retired) lane.pausedUntilMs = this.#nowMs + this.#backoffMs(sealed)
-    this.#lanes.resend(lane, sealed)
+    // After a reshard at once; but what went wrong by a fresh map, or a second time, may go wrong again.
+    const isSuspect = !lane.retired || attemptsOf(sealed) > 1
+    this.#lanes.resend(lane, sealed, isSuspect ? this.#nowMs + this.#backoffMs(sealed) : 0, alone)
+    this.#schedulePump()
   }
 
-  #acknowledge({ lane, sealed }: InFlight, shardId: string, sequenceNumber: string): void {
-    for (const [subSequenceNumber, pending] of sealed.pending.entries()) {
-      const { attempts, earlierCopy } = pending
-      pending.resolve({ shardId, sequenceNumber, subSequenceNumber, attempts, earlierCopy })
-      this.#options.onSettled(pending)
-    }
-    this.#lanes.settle(lane, sealed)
-  }
-
-  #failed({ lane, sealed }: InFlight, outcome: Outcome, error: Error): void {
+  #failed(each: InFlight, { outcome, error }: Refusal): void {
+    const { lane, sealed } = each
     if (outcome === 'unknown') mark(sealed, 'unknown')
     for (const pending of sealed.pending) pending.lastError = error
-    if (outcome === 'fatal') {
-      this.#reject(sealed, 'ERR_REFUSED', `the service refused the record: ${error.name}: ${error.message}`, error)
-      this.#lanes.settle(lane, sealed)
-    } else if (this.#abort.signal.aborted) {
-      this.#reject(sealed, 'ERR_CLOSED', 'the producer was closed before the record was acknowledged', error)
-      this.#lanes.settle(lane, sealed)
-    } else if (this.#isOver(sealed)) {
-      this.#rejectExpired(sealed)
-      this.#lanes.settle(lane, sealed)
-    } else {
-      if (outcome === 'throttled') {
-        lane.bucket.throttled()
-        this.#emit({ type: 'throttled', shardId: lane.shardId, bytesPerSecond: lane.bucket.bytesPerSecond })
-      }
-      this.#lanes.retry(lane, sealed, this.#nowMs + this.#backoffMs(sealed))
+    const rejection = outcome === 'fatal' ? refused(this.#options.stream, error) : this.#endOf(sealed)
+    if (rejection !== undefined) {
+      this.#finish(each, rejection)
+      return
     }
+    this.#emit({ type: 'sentAgain', cause: outcome, shardId: lane.shardId, userRecords: sealed.pending.length, error })
+    this.#lanes.retry(lane, sealed, this.#nowMs + this.#backoffMs(sealed))
   }
 
-  #isOver({ expiresMs }: SealedRecord): boolean {
-    return expiresMs <= this.#nowMs || this.#abort.signal.aborted
+  /** Why a Kinesis record is not sent again, if it isn't. */
+  #endOf({ expiresMs }: SealedRecord): Rejection | undefined {
+    const { stream, recordTtl } = this.#options
+    if (this.#abort.signal.aborted) return closed(stream)
+    return expiresMs <= this.#nowMs ? expired(stream, recordTtl) : undefined
   }
 
-  #backoffMs({ pending }: SealedRecord): number {
-    return backoffMs(pending[0]?.attempts ?? 1, BACKOFF, this.#options.random)
+  #backoffMs(sealed: SealedRecord): number {
+    return backoffMs(attemptsOf(sealed), BACKOFF, this.#options.random)
   }
 
-  #rejectExpired(sealed: SealedRecord): void {
-    this.#reject(sealed, 'ERR_EXPIRED', expired(this.#options.recordTtl))
+  /** Rejects what is in flight. */
+  #finish({ lane, sealed }: InFlight, rejection: Rejection): void {
+    reject(sealed, rejection, this.#options.onSettled)
+    this.#lanes.settle(lane, sealed)
+    this.#schedulePump()
   }
 
-  #rejectUnrouted(
-    isConcerned: (pending: Pending) => boolean,
-    code: ProducerErrorCode,
-    message: string,
-    cause?: unknown,
-  ): void {
-    while (this.#unrouted.first !== undefined && isConcerned(this.#unrouted.first.pending)) {
+  /** Rejects what waits in a lane, or never came into one. */
+  #reject(sealed: SealedRecord, rejection: Rejection): void {
+    reject(sealed, rejection, this.#options.onSettled)
+    this.#lanes.discard(sealed)
+  }
+
+  #rejectUnrouted(arrivedBeforeMs: number, rejection: Rejection): void {
+    while (this.#unrouted.first !== undefined && this.#unrouted.first.pending.arrivedMs <= arrivedBeforeMs) {
       const { record, pending } = this.#unrouted.shift()!
-      this.#reject(sealLone(record, pending, this.#options.recordTtl), code, message, cause)
-    }
-  }
-
-  #reject(sealed: SealedRecord, code: ProducerErrorCode, message: string, cause?: unknown): void {
-    for (const { record, pending } of unseal(sealed)) {
-      const { partitionKey, explicitHashKey, data } = record
-      const { attempts, earlierCopy, lastError } = pending
-      pending.reject(
-        new ProducerError(code, `put to ${this.#options.stream}: ${message}`, {
-          // A copy: the bytes here are a view into a buffer that will be used again.
-          record: { partitionKey, explicitHashKey, data: Uint8Array.from(data) },
-          outcome: earlierCopy === undefined ? 'refused' : 'unknown',
-          attempts,
-          cause: cause ?? lastError,
-          retryable: code === 'ERR_EXPIRED',
-        }),
-      )
-      this.#options.onSettled(pending)
+      this.#reject(sealLone(record, pending, this.#options.recordTtl), rejection)
     }
   }
 
@@ -349,16 +340,11 @@ export class StreamWriter {
   }
 }
 
+function attemptsOf({ pending }: SealedRecord): number {
+  return pending[0]?.attempts ?? 1
+}
+
 /** A copy that certainly is in the stream says more than one that may be. */
 function mark(sealed: SealedRecord, earlierCopy: EarlierCopy): void {
   for (const pending of sealed.pending) if (pending.earlierCopy !== 'misplaced') pending.earlierCopy = earlierCopy
-}
-
-function listingRefused(stream: string, error: unknown): string {
-  const { name, message } = error as Error
-  return `the shards of ${stream} could not be listed: ${name}: ${message} Check the stream's name, region and credentials, and that kinesis:ListShards is granted.`
-}
-
-function expired(recordTtl: number): string {
-  return `not acknowledged within recordTtl (${recordTtl} ms)`
 }

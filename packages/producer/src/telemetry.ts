@@ -13,6 +13,16 @@ export type ProducerEvent =
       readonly outcome: Outcome
       readonly kinesisRecords: number
     }
+  /** The stream was found to distribute records as it likes (`service`), or by hash key again (`key`). */
+  | { readonly type: 'distributionChanged'; readonly distribution: 'key' | 'service' }
+  /** Kinesis records of one answer go again: refused for now (`throttled`, `retryable`), or without an answer (`unknown`). */
+  | {
+      readonly type: 'sentAgain'
+      readonly cause: Outcome
+      readonly shardId: string
+      readonly userRecords: number
+      readonly error: Error
+    }
   /** A shard refused a record for going too fast; it is written to more slowly for a while. */
   | { readonly type: 'throttled'; readonly shardId: string; readonly bytesPerSecond: number }
   /** An aggregate landed, by a reshard, in a shard where not all of it belongs: all of it is split and sent again. */

@@ -25,6 +25,9 @@ export interface CheckedRecord {
 /** The service's limit of a Kinesis record, data and partition key together, unless the stream allows more. */
 export const MAX_RECORD_BYTES: number = 2 ** 20
 
+/** The largest aggregate the service takes: the partition key of an aggregate is one byte. */
+export const MAX_AGGREGATE_BYTES: number = MAX_RECORD_BYTES - 1
+
 const MAX_PARTITION_KEY_CHARACTERS = 256
 const CACHED_KEYS = 16_384
 
@@ -48,6 +51,13 @@ export class RecordCheck {
       throw new ProducerError(
         'ERR_PARTITION_KEY',
         `put: expected a partition key of 1 to ${MAX_PARTITION_KEY_CHARACTERS} characters, got ${got}.`,
+        { record },
+      )
+    }
+    if (!partitionKey.isWellFormed()) {
+      throw new ProducerError(
+        'ERR_PARTITION_KEY',
+        'put: expected a partition key of well-formed Unicode, got one with a lone surrogate. Use partitionKey.toWellFormed().',
         { record },
       )
     }

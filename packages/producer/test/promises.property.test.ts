@@ -8,6 +8,8 @@ import { FaultyStream, NO_FAULTS, type Stored, textWithHashKey } from './faulty-
 const SEEDS = Number(process.env.SEEDS ?? 250)
 const FIRST_SEED = Number(process.env.SEED ?? 1)
 const MAX_OUTSTANDING = 2 ** 20
+/** By one record it may go over, since the last one is taken while there is any room. */
+const LARGEST_RECORD = 30_000
 
 interface Put {
   readonly text: string
@@ -56,13 +58,15 @@ async function run(seed: number): Promise<{ puts: Put[]; stream: FaultyStream; v
   })
   const puts: Put[] = []
   const settled: Promise<void>[] = []
+  // Large records make the producer use its buffers again, and fill it up, so that records wait in line.
+  const padding = 'x'.repeat(pick(0, 0, 0, 20_000))
   const rounds = 40
   const reshardChance = pick(0.02, 0.1, 0.25)
   for (let round = 0; round < rounds; round++) {
     for (let count = Math.floor(random() * 6); count > 0; count--) {
       const partitionKey = `key-${Math.floor(random() * 8)}`
       const explicitHashKey = random() < 0.2 ? pick('0', MAX_HASH_KEY.toString(), (2n ** 127n).toString()) : undefined
-      const number = `${puts.length}`
+      const number = `${puts.length}${padding}`
       const text = explicitHashKey === undefined ? number : textWithHashKey(number, explicitHashKey)
       const put: Put = {
         text,
@@ -82,7 +86,8 @@ async function run(seed: number): Promise<{ puts: Put[]; stream: FaultyStream; v
     }
     if (random() < reshardChance) stream.reshard()
     await clock.advance(random() * 60)
-    if (producer.outstanding.bytes > 2 * MAX_OUTSTANDING) violations.push('more is outstanding than allowed')
+    if (producer.outstanding.bytes > 2 * MAX_OUTSTANDING + LARGEST_RECORD)
+      violations.push('more is outstanding than allowed')
   }
   stream.faults = { ...NO_FAULTS, delayMs: 5 }
   const closed = producer.close()
@@ -106,7 +111,8 @@ function brokenPromises(puts: readonly Put[], stored: readonly Stored[]): string
   for (const { text, outcome } of puts) {
     const found = copies.get(text) ?? []
     if (outcome instanceof ProducerError) {
-      if (outcome.outcome === 'refused' && found.length > 0) broken.push(`${text} was refused and is in the stream`)
+      if (outcome.outcome === 'refused' && found.length > 0)
+        broken.push(`${name(text)} was refused and is in the stream`)
       continue
     }
     if (outcome === undefined) continue
@@ -116,11 +122,11 @@ function brokenPromises(puts: readonly Put[], stored: readonly Stored[]): string
         subSequenceNumber === outcome.subSequenceNumber &&
         shardId === outcome.shardId,
     )
-    if (place === undefined) broken.push(`${text} was acknowledged and is not where its receipt says`)
+    if (place === undefined) broken.push(`${name(text)} was acknowledged and is not where its receipt says`)
     else if (!kinesisRecords.get(place.sequenceNumber)!.every(({ hashKey, range }) => contains(range, hashKey))) {
-      broken.push(`${text} was acknowledged in an aggregate that doesn't fit its shard`)
+      broken.push(`${name(text)} was acknowledged in an aggregate that doesn't fit its shard`)
     }
-    if (found.length > 1 && outcome.earlierCopy === undefined) broken.push(`${text} is there twice, unsaid`)
+    if (found.length > 1 && outcome.earlierCopy === undefined) broken.push(`${name(text)} is there twice, unsaid`)
   }
 
   const order = new Map(puts.map(({ text, outcome }, index) => [text, outcome instanceof ProducerError ? -1 : index]))
@@ -130,10 +136,14 @@ function brokenPromises(puts: readonly Put[], stored: readonly Stored[]): string
     const index = order.get(text) ?? -1
     if (index < 0 || seen.has(text) || !contains(range, hashKey)) continue
     seen.add(text)
-    if (index < (newest.get(hashKey) ?? -1)) broken.push(`${text} came out of order`)
+    if (index < (newest.get(hashKey) ?? -1)) broken.push(`${name(text)} came out of order`)
     newest.set(hashKey, index)
   }
   return broken
+}
+
+function name(text: string): string {
+  return `record ${Number.parseInt(text, 10)}`
 }
 
 test(`${SEEDS} random worlds keep every promise: settled, in the stream, whole in its shard, in order, nothing twice unsaid`, async () => {

@@ -1,0 +1,60 @@
+import { FULL_HASH_RANGE } from '@shardwise/records'
+import { expect, test } from 'vitest'
+import { collect } from './collector.ts'
+import { Lane } from './lane.ts'
+import type { Lanes } from './lanes.ts'
+import { BuilderPool } from './open-aggregate.ts'
+import { Epoch, type Pending } from './pending.ts'
+import { RateBucket } from './rate-bucket.ts'
+
+const settings = { aggregationMaxSize: 1_000, aggregationMaxCount: 100, recordMaxBufferedTime: 0, recordTtl: 30_000 }
+const limits = { collectionMaxCount: 500, collectionMaxSize: 10_000 }
+
+/** Lanes with so many plain records of so many bytes each. */
+function lanesWith(count: number, records: number, bytes: number): Lanes {
+  const active = new Set<Lane>()
+  for (let index = 0; index < count; index++) {
+    const lane = new Lane(`s${index}`, FULL_HASH_RANGE, 'plain', new RateBucket(150, 0), settings, new BuilderPool())
+    for (let number = 0; number < records; number++) {
+      const pending: Pending = {
+        resolve() {},
+        reject() {},
+        epoch: new Epoch(),
+        arrivedMs: 0,
+        bytes,
+        attempts: 0,
+        earlierCopy: undefined,
+        lastError: undefined,
+      }
+      const record = {
+        partitionKey: 'k',
+        explicitHashKey: undefined,
+        hashKey: BigInt(number),
+        data: new Uint8Array(bytes - 1),
+        bytes,
+      }
+      lane.add(record, pending, 0, true)
+    }
+    active.add(lane)
+  }
+  return { active, deactivate: (lane: Lane) => active.delete(lane) } as unknown as Lanes
+}
+
+test('packs the records of many lanes into one request, every lane in its turn', () => {
+  const batch = collect(lanesWith(3, 5, 100), 0, false, { ...limits, collectionMaxCount: 6 })
+  expect(batch.map(({ lane }) => lane.shardId)).toEqual(['s0', 's1', 's2', 's0', 's1', 's2'])
+})
+
+test('stays within the size of a request, keys included', () => {
+  expect(collect(lanesWith(1, 20, 1_000), 0, false, limits)).toHaveLength(10)
+})
+
+test('a record above the size of a request goes alone', () => {
+  expect(collect(lanesWith(1, 2, 20_000), 0, false, limits)).toHaveLength(1)
+})
+
+test('leaves out lanes that have nothing until something comes', () => {
+  const lanes = lanesWith(2, 0, 0)
+  expect(collect(lanes, 0, false, limits)).toEqual([])
+  expect([...lanes.active]).toEqual([])
+})

@@ -1,0 +1,27 @@
+import fc from 'fast-check'
+import { expect, test } from 'vitest'
+import { Fifo } from './fifo.ts'
+
+test('behaves as an array does, whatever is done at its ends', () => {
+  fc.assert(
+    fc.property(fc.array(fc.constantFrom('push', 'push', 'shift', 'unshift'), { maxLength: 300 }), (steps) => {
+      const fifo = new Fifo<number>()
+      const model: number[] = []
+      for (const [index, step] of steps.entries()) {
+        if (step === 'shift') expect(fifo.shift()).toBe(model.shift())
+        else {
+          fifo[step](index)
+          model[step](index)
+        }
+        expect([fifo.length, fifo.first]).toEqual([model.length, model[0]])
+      }
+    }),
+  )
+})
+
+test('gives everything back in order over many more items than it keeps room for', () => {
+  const fifo = new Fifo<number>()
+  for (let index = 0; index < 10_000; index++) fifo.push(index)
+  for (let index = 0; index < 10_000; index++) expect(fifo.shift()).toBe(index)
+  expect(fifo.shift()).toBeUndefined()
+})

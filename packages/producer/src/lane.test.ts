@@ -1,0 +1,170 @@
+import { FULL_HASH_RANGE, hashKeyOf } from '@shardwise/records'
+import { expect, test } from 'vitest'
+import { Lane, type LaneMode } from './lane.ts'
+import { BuilderPool } from './open-aggregate.ts'
+import { Epoch, type Pending } from './pending.ts'
+import { RateBucket } from './rate-bucket.ts'
+import { type SealedRecord, unseal } from './sealed-record.ts'
+
+const settings = { aggregationMaxSize: 1_000, aggregationMaxCount: 100, recordMaxBufferedTime: 100, recordTtl: 30_000 }
+
+function laneOf(overrides: Partial<typeof settings> = {}, mode: LaneMode = 'aggregate', rateLimit = 150): Lane {
+  return new Lane(
+    's',
+    FULL_HASH_RANGE,
+    mode,
+    new RateBucket(rateLimit, 0),
+    { ...settings, ...overrides },
+    new BuilderPool(),
+  )
+}
+
+function add(lane: Lane, name: string, nowMs = 0, bytes = 10, hasRoom = true): boolean {
+  const data = Buffer.alloc(bytes, name)
+  const pending: Pending = {
+    resolve() {},
+    reject() {},
+    epoch: new Epoch(),
+    arrivedMs: nowMs,
+    bytes: data.length + name.length,
+    attempts: 0,
+    earlierCopy: undefined,
+    lastError: undefined,
+  }
+  const record = {
+    partitionKey: name,
+    explicitHashKey: undefined,
+    hashKey: hashKeyOf(name),
+    data,
+    bytes: pending.bytes,
+  }
+  return lane.add(record, pending, nowMs, hasRoom)
+}
+
+const keysIn = (sealed: SealedRecord | undefined): string[] =>
+  sealed === undefined ? [] : unseal(sealed).map(({ record }) => record.partitionKey)
+
+/** Everything the lane gives, one after the other, as if each were accepted at once. */
+function sendAll(lane: Lane, nowMs: number): string[][] {
+  const sent: string[][] = []
+  for (let next = lane.next(nowMs, true); next !== undefined; next = lane.next(nowMs, true)) {
+    lane.take()
+    sent.push(keysIn(next))
+    lane.settle(next)
+  }
+  return sent
+}
+
+test('an aggregate goes with its hundredth user record, in order, three times over', () => {
+  const lane = laneOf({ aggregationMaxSize: 50_000 })
+  for (let round = 0; round < 3; round++) {
+    const names = Array.from({ length: 100 }, (_, index) => `k${index}`)
+    for (const name of names.slice(0, 99)) add(lane, name)
+    expect(lane.next(0, false)).toBeUndefined()
+    add(lane, names[99] as string)
+    expect(sendAll(lane, 0)).toEqual([names])
+  }
+})
+
+test('an aggregate goes when the next user record does not fit, and never exceeds its size', () => {
+  const lane = laneOf()
+  for (let index = 0; index < 3; index++) add(lane, `k${index}`, 0, 400)
+  const first = lane.next(0, false)
+  expect(keysIn(first)).toEqual(['k0', 'k1'])
+  expect(first?.data.length).toBeLessThanOrEqual(1_000)
+})
+
+test('an aggregate goes when its oldest user record has waited long enough', () => {
+  const lane = laneOf()
+  add(lane, 'a', 0)
+  add(lane, 'b', 60)
+  expect([lane.next(99, false), lane.waitMs(60, true, false)]).toEqual([undefined, 40])
+  expect(keysIn(lane.next(100, false))).toEqual(['a', 'b'])
+})
+
+test('a user record above the size of an aggregate goes alone at once', () => {
+  const lane = laneOf()
+  expect(add(lane, 'large', 0, 5_000)).toBe(true)
+  expect(keysIn(lane.next(0, false))).toEqual(['large'])
+})
+
+test('while a Kinesis record is in flight the next aggregate grows, up to a quarter second of the rate', () => {
+  const lane = laneOf({ aggregationMaxCount: 10_000 })
+  add(lane, 'first', 0, 1_200)
+  const first = lane.next(0, false) as SealedRecord
+  lane.take()
+  for (let index = 0; index < 900; index++) add(lane, 'k', 0, 1_000)
+  expect(lane.next(0, true)).toBeUndefined()
+  lane.settle(first)
+  const second = lane.next(0, false) as SealedRecord
+  expect(second.data.length).toBeGreaterThan(380_000)
+  expect(second.data.length).toBeLessThanOrEqual(1.5 * 2 ** 18)
+})
+
+test('without a limit of the rate an aggregate still grows no larger than a record may be', () => {
+  const lane = laneOf({ aggregationMaxCount: 10_000 }, 'aggregate', Number.POSITIVE_INFINITY)
+  for (let index = 0; index < 3_000; index++) add(lane, 'k', 0, 1_000, false)
+  expect(lane.next(0, false)?.bytes).toBeLessThanOrEqual(2 ** 20)
+})
+
+test('a refused Kinesis record comes again after its pause, before all others', () => {
+  const lane = laneOf()
+  add(lane, 'a', 0, 1_200)
+  add(lane, 'b', 0, 1_200)
+  const first = lane.next(0, false) as SealedRecord
+  lane.take()
+  lane.retry(first, 50)
+  expect(lane.next(49, true)).toBeUndefined()
+  expect(sendAll(lane, 50)).toEqual([['a'], ['b']])
+})
+
+test('a barred lane sends nothing until every barrier is gone', () => {
+  const lane = laneOf()
+  const other = laneOf()
+  lane.barriers.add(other)
+  add(lane, 'a')
+  expect([lane.next(1_000, true), lane.waitMs(1_000, true, true)]).toEqual([undefined, 29_000])
+  lane.barriers.delete(other)
+  expect(keysIn(lane.next(1_000, true))).toEqual(['a'])
+})
+
+test('without aggregation one key has one in flight, and unordered has any number', () => {
+  const taken = (mode: LaneMode): string[] => {
+    const lane = laneOf({}, mode)
+    for (const name of ['a', 'a', 'b']) add(lane, name)
+    const names: string[] = []
+    for (let next = lane.next(0, false); next !== undefined; next = lane.next(0, false)) {
+      lane.take()
+      names.push(...keysIn(next))
+    }
+    return names
+  }
+  expect([taken('plain'), taken('unordered')]).toEqual([
+    ['a', 'b'],
+    ['a', 'a', 'b'],
+  ])
+})
+
+test('what is too old is taken out even while the bucket is in debt', () => {
+  const lane = laneOf({ recordTtl: 1_000 }, 'aggregate', 1)
+  lane.bucket.take(100 * 2 ** 20)
+  add(lane, 'old', 0)
+  expect(lane.takeExpired(999)).toEqual([])
+  expect(lane.waitMs(0, true, false)).toBe(1_000)
+  expect(lane.takeExpired(1_000).map(keysIn)).toEqual([['old']])
+  expect(lane.isIdle).toBe(true)
+})
+
+test('draining gives everything in order and leaves nothing', () => {
+  const lane = laneOf()
+  for (const name of ['a', 'b', 'c']) add(lane, name, 0, 900)
+  expect(lane.drain().flatMap(keysIn)).toEqual(['a', 'b', 'c'])
+  expect(lane.isIdle).toBe(true)
+})
+
+test('many small aggregates do not hold a large buffer each', () => {
+  const lane = laneOf({ aggregationMaxCount: 2 })
+  const before = process.memoryUsage().arrayBuffers
+  for (let index = 0; index < 4_000; index++) add(lane, 'k')
+  expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(20 * 2 ** 20)
+})

@@ -1,0 +1,157 @@
+import { contains, type HashRange } from '@shardwise/records'
+import type { InFlight } from './collector.ts'
+import type { Distribution, Lanes } from './lanes.ts'
+import type { Place } from './put-records.ts'
+import { unseal } from './sealed-record.ts'
+import type { ShardMapKeeper } from './shard-map-keeper.ts'
+
+export interface StraysOptions {
+  readonly lanes: Lanes
+  readonly shardMap: ShardMapKeeper
+  /** Whether the stream distributes by key; undefined if it may not be asked. */
+  readonly askDistribution: () => Promise<Distribution | undefined>
+  readonly onDistribution: (distribution: Distribution) => void
+  readonly acknowledge: (each: InFlight, place: Place) => void
+  /** All of it again; `alone`: each user record for itself. */
+  readonly resend: (each: InFlight, place: Place, alone: boolean) => void
+  /** The shards may not be listed, so nobody can tell whether it is where it belongs. */
+  readonly reject: (each: InFlight, error: unknown) => void
+}
+
+/** So many answers in a row as the map predicts are no accident on a stream that distributes by itself: 2^-64 with two shards. */
+const PREDICTED_IN_A_ROW = 64
+
+/**
+ * Kinesis records that another shard took than the predicted one. Each counts as in flight until it is judged by a map that
+ * knows that shard:
+ *
+ * - all of it belongs there: it is acknowledged;
+ * - some of it does: a reshard came between. Nothing of it is acknowledged (a reader that is a KCL drops an aggregate as a
+ *   whole of which one record is misplaced) and all of it is sent again;
+ * - not even its own hash key does: the stream may distribute as it likes, so it is asked.
+ *
+ * On a stream that distributes as it likes, lone records are acknowledged wherever they are, and what is left of
+ * aggregates is sent again alone, once.
+ */
+export class Strays {
+  readonly #options: StraysOptions
+  readonly #waiting = new Set<InFlight>()
+  #asking: Promise<Distribution | undefined> | undefined
+  #predictedInARow = 0
+
+  constructor(options: StraysOptions) {
+    this.#options = options
+  }
+
+  /** Takes an accepted Kinesis record, which may not be a stray at all. */
+  judge(each: InFlight, place: Place): void {
+    const { lanes, shardMap, acknowledge } = this.#options
+    if (lanes.distribution === 'service') {
+      this.#judgeWithoutKeys(each, place)
+      return
+    }
+    if (place.shardId === each.lane.shardId) {
+      acknowledge(each, place)
+      return
+    }
+    const known = shardMap.rangeOf(place.shardId)
+    if (known !== undefined && isWhollyIn(each, known)) {
+      acknowledge(each, place)
+      // The map that predicted wrong is out of date, unless another has replaced it meanwhile.
+      if (!each.lane.retired) shardMap.refresh().catch(ignoredUntilNeeded)
+      return
+    }
+    this.#waiting.add(each)
+    void this.#judgeByListing(each, place, known)
+  }
+
+  async #judgeByListing(each: InFlight, place: Place, known: HashRange | undefined): Promise<void> {
+    const { shardMap } = this.#options
+    try {
+      const isCurrent = each.lane.retired && known !== undefined && contains(known, each.sealed.hashKey)
+      const range = isCurrent ? known : await shardMap.refreshFor(place.shardId)
+      const distribution = contains(range, each.sealed.hashKey) ? 'key' : await this.#ask()
+      if (!this.#waiting.delete(each)) return
+      this.#decide(each, place, range, distribution)
+    } catch (error) {
+      if (this.#waiting.delete(each)) this.#options.reject(each, error)
+    }
+  }
+
+  /** When the first of those that wait for a map expires. */
+  get nextExpiryMs(): number {
+    let next = Number.POSITIVE_INFINITY
+    for (const { sealed } of this.#waiting) next = Math.min(next, sealed.expiresMs)
+    return next
+  }
+
+  /** Removes and returns those that expire by then. */
+  takeExpired(nowMs: number): InFlight[] {
+    const expired = [...this.#waiting].filter(({ sealed }) => sealed.expiresMs <= nowMs)
+    for (const each of expired) this.#waiting.delete(each)
+    return expired
+  }
+
+  #decide(each: InFlight, place: Place, range: HashRange, distribution: Distribution | undefined): void {
+    const { lanes, acknowledge, resend } = this.#options
+    const isLone = each.sealed.pending.length === 1
+    if (lanes.distribution === 'service') {
+      this.#judgeWithoutKeys(each, place)
+    } else if (isWhollyIn(each, range)) {
+      acknowledge(each, place)
+    } else if (distribution === 'service' || (distribution === undefined && isLone)) {
+      this.#go('service')
+      this.#judgeWithoutKeys(each, place)
+    } else {
+      // Where it may not be asked, lone records will show it.
+      resend(each, place, distribution === undefined)
+    }
+  }
+
+  #judgeWithoutKeys(each: InFlight, place: Place): void {
+    const { lanes, shardMap, acknowledge, resend } = this.#options
+    const isPredicted = lanes.map?.predict(each.sealed.hashKey)?.shardId === place.shardId
+    if (shardMap.rangeOf(place.shardId) === undefined) shardMap.refresh().catch(ignoredUntilNeeded)
+    if (each.sealed.pending.length > 1 && place.shardId !== each.lane.shardId) {
+      resend(each, place, true)
+      return
+    }
+    acknowledge(each, place)
+    this.#predictedInARow = isPredicted && (lanes.map?.shards.length ?? 0) > 1 ? this.#predictedInARow + 1 : 0
+    if (this.#predictedInARow >= PREDICTED_IN_A_ROW) {
+      this.#predictedInARow = 0
+      void this.#goBackToKeys()
+    }
+  }
+
+  async #goBackToKeys(): Promise<void> {
+    if ((await this.#ask()) === 'service') return
+    try {
+      await this.#options.shardMap.refresh()
+      if (this.#options.lanes.distribution === 'service') this.#go('key')
+    } catch (error) {
+      ignoredUntilNeeded(error)
+    }
+  }
+
+  #go(distribution: Distribution): void {
+    this.#predictedInARow = 0
+    this.#options.onDistribution(distribution)
+  }
+
+  /** Those that come together ask once. */
+  #ask(): Promise<Distribution | undefined> {
+    this.#asking ??= this.#options.askDistribution().finally(() => {
+      this.#asking = undefined
+    })
+    return this.#asking
+  }
+}
+
+function isWhollyIn({ sealed }: InFlight, range: HashRange): boolean {
+  if (sealed.pending.length === 1) return contains(range, sealed.hashKey)
+  return unseal(sealed).every(({ record }) => contains(range, record.hashKey))
+}
+
+/** A refresh that nobody waits for: the keeper has told of the failure, and whoever needs the map asks again. */
+function ignoredUntilNeeded(_error: unknown): void {}
