@@ -20,6 +20,8 @@ test.each([
   ['a stream that does not exist', serviceError('ResourceNotFoundException', 400), 'fatal'],
   ['a request that is not valid', serviceError('ValidationException', 400), 'fatal'],
   ['missing credentials', Object.assign(new Error('none'), { name: 'CredentialsProviderError' }), 'fatal'],
+  ['a client without a region', new Error('Region is missing'), 'fatal'],
+  ['an endpoint that is no address', Object.assign(new TypeError('Invalid URL'), { code: 'ERR_INVALID_URL' }), 'fatal'],
 ])('%s is classified', (_, error, outcome) => {
   expect(classifyError(error)).toBe(outcome)
 })

@@ -53,15 +53,17 @@ const UNKNOWN = new Set([
   'ETIMEDOUT',
 ])
 
+/** A client that isn't set up right: the SDK finds out before it sends anything, and will each time. */
+const FATAL = new Set(['CredentialsProviderError', 'ERR_INVALID_URL'])
+
+/** The SDK gives this one no name of its own. */
+const REGION_MISSING = 'Region is missing'
+
 /** The name AWS or Node gives an error: `error.name` for the service's, `error.code` for the network's. */
 export function errorCode(error: unknown): string {
   const { name, code } = Object(error) as { name?: unknown; code?: unknown }
-  if (
-    typeof code === 'string' &&
-    (name === 'Error' || name === undefined || RETRYABLE.has(code) || UNKNOWN.has(code))
-  ) {
-    return code
-  }
+  const isKnown = typeof code === 'string' && (RETRYABLE.has(code) || UNKNOWN.has(code) || FATAL.has(code))
+  if (typeof code === 'string' && (isKnown || name === 'Error' || name === undefined)) return code
   return typeof name === 'string' ? name : 'UnknownError'
 }
 
@@ -74,12 +76,15 @@ export function classifyError(error: unknown): Outcome {
   if (THROTTLED.has(code)) return 'throttled'
   if (RETRYABLE.has(code)) return 'retryable'
   if (UNKNOWN.has(code)) return 'unknown'
-  const { $metadata: metadata } = Object(error) as { $metadata?: { httpStatusCode?: number } }
+  const { $metadata: metadata, message } = Object(error) as {
+    $metadata?: { httpStatusCode?: number }
+    message?: unknown
+  }
+  if (FATAL.has(code) || message === REGION_MISSING) return 'fatal'
   const status = metadata?.httpStatusCode
   if (status === 429) return 'throttled'
   if (status === 503) return 'retryable'
   if (status !== undefined && status >= 400 && status < 500) return 'fatal'
-  if (code === 'CredentialsProviderError') return 'fatal'
   return 'unknown'
 }
 

@@ -15,7 +15,7 @@ export interface Refusal {
   readonly error: Error
 }
 
-export type Answer = Place | Refusal
+type Answer = Place | Refusal
 
 export interface Answers {
   /** One for each record sent. */

@@ -57,7 +57,7 @@ export function shardsUnlisted(stream: string, error: unknown): Rejection {
   return {
     code: 'ERR_SHARD_MAP',
     message:
-      `put to ${stream}: the shards could not be listed: ${name}: ${message} ` +
+      `put to ${stream}: the shards could not be listed (${name}: ${message}). ` +
       "Check the stream's name, region and credentials, and that kinesis:ListShards is granted.",
     cause: error,
   }
