@@ -1,4 +1,4 @@
-import { backoffMs, type Clock, classifyError, type Random } from '@shardwise/core'
+import { backoffMs, type Clock, classifyError, orAborted, type Random } from '@shardwise/core'
 import { ConsumerError } from './errors.ts'
 import { FleetView } from './fleet-view.ts'
 import { inParallel } from './in-parallel.ts'
@@ -9,7 +9,7 @@ import { release } from './lease-changes.ts'
 import { LeaseHolder } from './lease-holder.ts'
 import type { Table } from './table.ts'
 import type { Telemetry } from './telemetry.ts'
-import { orAborted, pause, Wakeup, within } from './waiting.ts'
+import { pause, Wakeup, within } from './waiting.ts'
 import { writeEntry } from './worker-entry.ts'
 
 /** The life of a held lease, as the fleet sees it. */

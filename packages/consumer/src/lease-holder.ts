@@ -1,4 +1,4 @@
-import { backoffMs, type Clock, type Random } from '@shardwise/core'
+import { backoffMs, type Clock, orAborted, type Random } from '@shardwise/core'
 import type { Position } from '@shardwise/records'
 import { ConsumerError } from './errors.ts'
 import { isSamePosition, type Lease, leaseFromItem } from './lease.ts'
@@ -6,7 +6,7 @@ import { acquire, end, judgeRefusal, release, renew } from './lease-changes.ts'
 import type { Item, ItemChange, Table } from './table.ts'
 import type { Telemetry } from './telemetry.ts'
 import { uuid } from './uuid.ts'
-import { orAborted, pause } from './waiting.ts'
+import { pause } from './waiting.ts'
 
 export interface LeaseHolderContext {
   readonly table: Table

@@ -1,4 +1,4 @@
-import { backoffMs, type Clock, type Kinesis, type Random } from '@shardwise/core'
+import { backoffMs, type Clock, type Kinesis, orAborted, type Random } from '@shardwise/core'
 import type { Position } from '@shardwise/records'
 import { ConsumerError } from './errors.ts'
 import type { HandlerPool, PoolShard } from './handler-pool.ts'
@@ -9,7 +9,7 @@ import { ShardQueue, type Work } from './shard-queue.ts'
 import { type ChildShard, ShardReader } from './shard-reader.ts'
 import type { Table } from './table.ts'
 import type { Telemetry } from './telemetry.ts'
-import { orAborted, pause, Wakeup } from './waiting.ts'
+import { pause, Wakeup } from './waiting.ts'
 
 /**
  * What a held lease is at.

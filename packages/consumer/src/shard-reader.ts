@@ -10,6 +10,7 @@ import {
   classifyError,
   errorCode,
   type Kinesis,
+  orAborted,
   type Random,
   streamReference,
 } from '@shardwise/core'
@@ -18,7 +19,6 @@ import { ConsumerError } from './errors.ts'
 import type { KinesisRecord } from './record-buffer.ts'
 import { shardsOf } from './shard-list.ts'
 import type { Telemetry } from './telemetry.ts'
-import { orAborted } from './waiting.ts'
 
 /** A shard that goes on where another ended. */
 export interface ChildShard {

@@ -1,4 +1,4 @@
-import type { Clock } from '@shardwise/core'
+import { type Clock, orAborted } from '@shardwise/core'
 
 /** Sleeps; resolves to false at once when the signal is aborted, instead of rejecting. */
 export async function pause(clock: Clock, ms: number, signal: AbortSignal): Promise<boolean> {
@@ -8,19 +8,6 @@ export async function pause(clock: Clock, ms: number, signal: AbortSignal): Prom
   } catch (error) {
     if (signal.aborted) return false
     throw error
-  }
-}
-
-/** The promise's outcome, or a rejection with the signal's reason if that is aborted first, even if the promise never settles. */
-export async function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  const { promise: aborted, reject } = Promise.withResolvers<never>()
-  const onAbort = (): void => reject(signal.reason)
-  if (signal.aborted) onAbort()
-  signal.addEventListener('abort', onAbort, { once: true })
-  try {
-    return await Promise.race([aborted, promise])
-  } finally {
-    signal.removeEventListener('abort', onAbort)
   }
 }
 

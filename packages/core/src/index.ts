@@ -16,6 +16,7 @@ export {
   objectWith,
   oneOf,
 } from './options.ts'
+export { orAborted } from './or-aborted.ts'
 export { classifyError, classifyRecordError, errorCode, type Outcome } from './outcome.ts'
 export { type RetryOptions, retry } from './retry.ts'
 export { type ListShardsOptions, listShards, type Shard } from './shards.ts'

@@ -20,6 +20,8 @@ export interface StreamDescription {
   /** The largest record the stream takes, data and partition key together. */
   readonly maxRecordBytes: number
   readonly openShardCount: number
+  /** Whether the hash key decides which shard takes a record; otherwise the service spreads records as it likes. */
+  readonly distributesByKey: boolean
 }
 
 /** One DescribeStreamSummary call (20 a second for an account). */
@@ -38,5 +40,6 @@ export async function describeStream(
     status: summary?.StreamStatus ?? '',
     maxRecordBytes: (summary?.MaxRecordSizeInKiB ?? 1024) * 1024,
     openShardCount: summary?.OpenShardCount ?? 0,
+    distributesByKey: summary?.RecordDistributionStrategy !== 'AUTO',
   }
 }

@@ -1,13 +1,12 @@
-import { DescribeStreamSummaryCommand } from '@aws-sdk/client-kinesis'
 import {
   type Backoff,
   type Clock,
   classifyError,
+  describeStream,
   type Kinesis,
   type Logger,
   type Random,
   retry,
-  streamReference,
 } from '@shardwise/core'
 import type { Distribution } from './lanes.ts'
 
@@ -27,11 +26,14 @@ const BACKOFF: Backoff = { baseMs: 1_000, maxMs: 30_000 }
 export async function askDistribution(options: AskOptions): Promise<Distribution | undefined> {
   const { kinesis, stream, clock, random, logger, signal } = options
   try {
-    const { StreamDescriptionSummary: summary } = await retry(
-      () => kinesis.send(new DescribeStreamSummaryCommand(streamReference(stream)), { abortSignal: signal }),
-      { clock, random, signal, backoff: BACKOFF, shouldRetry: (error) => classifyError(error) !== 'fatal' },
-    )
-    return summary?.RecordDistributionStrategy === 'AUTO' ? 'service' : 'key'
+    const { distributesByKey } = await retry(() => describeStream(kinesis, stream, signal), {
+      clock,
+      random,
+      signal,
+      backoff: BACKOFF,
+      shouldRetry: (error) => classifyError(error) !== 'fatal',
+    })
+    return distributesByKey ? 'key' : 'service'
   } catch (error) {
     logger.warn(
       { err: error, stream },
