@@ -3,11 +3,21 @@ import { systemClock } from '@shardwise/core'
 import { type Local, startLocal } from '@shardwise/local'
 import { FULL_HASH_RANGE, type Position, SHARD_END, TRIM_HORIZON } from '@shardwise/records'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { DynamoDBTable } from './dynamodb-table.ts'
-import { type Lease, leaseFromItem } from './lease.ts'
-import { acquire, assignTo, create, end, handOff, judgeRefusal, release, renew, unchanged } from './lease-changes.ts'
-import { MemoryTable } from './memory-table.ts'
-import type { ItemChange, Table } from './table.ts'
+import { DynamoDBTable } from '../src/dynamodb-table.ts'
+import { type Lease, leaseFromItem } from '../src/lease.ts'
+import {
+  acquire,
+  assignTo,
+  create,
+  end,
+  handOff,
+  judgeRefusal,
+  release,
+  renew,
+  unchanged,
+} from '../src/lease-changes.ts'
+import { MemoryTable } from '../src/memory-table.ts'
+import type { ItemChange, Table } from '../src/table.ts'
 
 let local: Local
 let dynamodb: DynamoDBClient

@@ -18,7 +18,7 @@ import {
 } from '@aws-sdk/client-kinesis'
 import { NodeHttpHandler } from '@smithy/node-http-handler'
 import { describe, expect, test } from 'vitest'
-import { startLocal } from './local.ts'
+import { startLocal } from '../src/local.ts'
 
 const clients = [
   ['the default HTTP/2 client', () => ({})],
@@ -114,7 +114,7 @@ test('DynamoDB serves conditional updates', async () => {
 
 test('a process that has stopped it ends by itself', async () => {
   const script = `
-    const { startLocal } = await import(${JSON.stringify(fileURLToPath(new URL('./index.ts', import.meta.url)))})
+    const { startLocal } = await import(${JSON.stringify(fileURLToPath(new URL('../src/index.ts', import.meta.url)))})
     const local = await startLocal({ streams: { orders: 2 } })
     await local.stop()
     await local.stop()

@@ -4,10 +4,10 @@ import { MergeShardsCommand, PutRecordsCommand, SplitShardCommand } from '@aws-s
 import { type Clock, createKinesisClient, type Kinesis, listShards, silentLogger, systemClock } from '@shardwise/core'
 import { type Local, startLocal } from '@shardwise/local'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
-import { Consumer } from './consumer.ts'
-import type { DynamoDB } from './dynamodb-table.ts'
-import type { ConsumerOptions } from './options.ts'
-import type { ConsumerEvent } from './telemetry.ts'
+import { Consumer } from '../src/consumer.ts'
+import type { DynamoDB } from '../src/dynamodb-table.ts'
+import type { ConsumerOptions } from '../src/options.ts'
+import type { ConsumerEvent } from '../src/telemetry.ts'
 
 let local: Local
 let kinesis: Kinesis & { destroy(): void }
