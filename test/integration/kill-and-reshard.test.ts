@@ -23,7 +23,7 @@ const workerFile = fileURLToPath(new URL('./recording-worker.ts', import.meta.ur
 
 /** The worker processes of one application; a killed one is replaced by a new one with a new id. */
 class Fleet {
-  readonly #workers: ChildProcess[] = []
+  readonly #workers: { readonly child: ChildProcess; readonly ready: Promise<unknown> }[] = []
   readonly #config: Omit<RecordingWorkerConfig, 'workerId'>
   #started = 0
 
@@ -33,26 +33,26 @@ class Fleet {
 
   start(): void {
     const config: RecordingWorkerConfig = { ...this.#config, workerId: `worker-${this.#started++}` }
-    this.#workers.push(
-      spawn(process.execPath, ['--conditions=shardwise-source', workerFile, JSON.stringify(config)], {
-        stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
-      }),
-    )
+    const child = spawn(process.execPath, ['--conditions=shardwise-source', workerFile, JSON.stringify(config)], {
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    })
+    this.#workers.push({ child, ready: once(child, 'message') })
   }
 
   async kill(index: number): Promise<void> {
     const [worker] = this.#workers.splice(index, 1)
     if (worker === undefined) throw new Error(`no worker ${index} of ${this.#workers.length}`)
-    const exited = once(worker, 'exit')
-    worker.kill('SIGKILL')
+    const exited = once(worker.child, 'exit')
+    worker.child.kill('SIGKILL')
     await exited
   }
 
   /** Stops every worker gracefully and returns their exit codes. */
   async stop(): Promise<(number | null)[]> {
-    const exits = this.#workers.map(async (worker) => {
-      const exited = once(worker, 'exit')
-      worker.kill('SIGTERM')
+    const exits = this.#workers.map(async ({ child, ready }) => {
+      await ready
+      const exited = once(child, 'exit')
+      child.kill('SIGTERM')
       const [code] = (await exited) as [number | null]
       return code
     })
@@ -60,7 +60,7 @@ class Fleet {
   }
 
   killAll(): void {
-    for (const worker of this.#workers) worker.kill('SIGKILL')
+    for (const { child } of this.#workers) child.kill('SIGKILL')
   }
 
   get size(): number {

@@ -34,6 +34,8 @@ process.on('disconnect', () => process.exit(1))
 process.on('SIGTERM', () => {
   void consumer.close()
 })
+// From now on it can be stopped gracefully.
+process.send?.('ready')
 
 await consumer.run({
   eachRecord: async (record) => {
