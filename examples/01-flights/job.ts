@@ -1,4 +1,4 @@
-import { createKinesisClient } from '@shardwise/core'
+import { createKinesisClient, orAborted } from '@shardwise/core'
 import { type Local, startLocal } from '@shardwise/local'
 import { Producer, type ProducerOptions } from '@shardwise/producer'
 import type { CliOptions } from './cli.ts'
@@ -13,7 +13,7 @@ import { printSummary } from './summary.ts'
 import { Team } from './team.ts'
 import { Ticker } from './ticker.ts'
 import { judge } from './verdict.ts'
-import { JobError, orAborted, untilHolds, whileRising } from './waiting.ts'
+import { JobError, untilHolds, whileRising } from './waiting.ts'
 import type { WorkerConfig } from './worker-process.ts'
 
 const STREAM = 'flights'
@@ -90,7 +90,8 @@ export async function runJob({ source, options, display, signal: interrupted }: 
   const ticker = started.use(new Ticker(display, () => snapshot(ledger, team, performance.now() - startedAt)))
   await orAborted(putAll({ source, producer, ledger, milestones, onRejected, signal }), signal)
   await orAborted(producer.close({ signal }), signal)
-  await whileRising(() => ledger.delivered, { goal: source.total, patienceMs: NO_PROGRESS_MS, signal })
+  // Not until all are delivered, but from where they belong: misplaced copies may have come first.
+  await whileRising(() => ledger.confirmed, { goal: source.total, patienceMs: NO_PROGRESS_MS, signal })
   const elapsedMs = performance.now() - startedAt
   await orAborted(team.stop(), signal)
   ticker[Symbol.dispose]()

@@ -16,6 +16,23 @@ test('a record is behind in the shard of its receipt from acknowledgement to fir
   expect(ledger.shards.get(place.shardId)).toEqual({ acknowledged: 2, behind: 0 })
 })
 
+test.each(['before', 'after'])(
+  'a misplaced copy alone confirms nothing, the one at the place of the receipt does; both %s the receipt',
+  (when) => {
+    const ledger = new Ledger(1)
+    ledger.notePut('ATL', 100, 1)
+    const receive = (): void => ledger.noteReceipt(0, { ...place, earlierCopy: 'misplaced' })
+    if (when === 'after') receive()
+    ledger.noteDelivery({ ...delivery, shardId: 'shardId-000000000002', at: 9 }, 0)
+    expect([ledger.delivered, ledger.confirmed]).toEqual([1, 0])
+    ledger.noteDelivery(delivery, 1)
+    if (when === 'before') receive()
+    expect([ledger.delivered, ledger.confirmed, ledger.isConfirmed(0)]).toEqual([1, 1, true])
+    ledger.noteDelivery({ ...delivery, at: 11 }, 1)
+    expect(ledger.confirmed).toBe(1)
+  },
+)
+
 test('counts, bytes and sums are of first deliveries only', () => {
   const ledger = new Ledger(1)
   ledger.notePut('ATL', 100, 1)

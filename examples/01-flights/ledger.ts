@@ -45,6 +45,8 @@ export class Ledger {
   /** Records delivered at least once. */
   delivered = 0
   deliveredBytes = 0
+  /** Records delivered from where their receipts say they are; a misplaced copy comes from elsewhere, and may come first. */
+  confirmed = 0
   /** Deliveries of something else than what was put under the number. */
   altered = 0
   firstAltered: string | undefined
@@ -68,6 +70,7 @@ export class Ledger {
   readonly #receiptKinesisRecord: Uint32Array
   readonly #receiptSub: Uint32Array
   readonly #earlierCopy: Uint8Array
+  readonly #isConfirmed: Uint8Array
   readonly #firstAt: Float64Array
   readonly #firstWorker: Uint8Array
   readonly #firstKinesisRecord: Uint32Array
@@ -80,6 +83,7 @@ export class Ledger {
     this.#receiptKinesisRecord = new Uint32Array(size).fill(NOWHERE)
     this.#receiptSub = new Uint32Array(size)
     this.#earlierCopy = new Uint8Array(size)
+    this.#isConfirmed = new Uint8Array(size)
     this.#firstAt = new Float64Array(size).fill(NEVER)
     this.#firstWorker = new Uint8Array(size)
     this.#firstKinesisRecord = new Uint32Array(size)
@@ -107,6 +111,7 @@ export class Ledger {
     const shard = this.#kinesisRecords[kinesisRecord]!.shard
     shard.acknowledged++
     if (this.#firstAt[number] === NEVER) shard.behind++
+    else this.#confirmEarlier(number, receipt.earlierCopy)
   }
 
   noteDelivery(delivery: Delivery, worker: number): void {
@@ -123,6 +128,7 @@ export class Ledger {
     }
     const kinesisRecord = this.#kinesisRecordNumber(delivery.shardId, delivery.sequenceNumber)
     const copy = { number, at, worker, kinesisRecord, subSequenceNumber }
+    this.#confirmAt(number, copy)
     if (this.#firstAt[number] === NEVER) {
       this.delivered++
       this.deliveredBytes += delivery.bytes
@@ -145,6 +151,11 @@ export class Ledger {
 
   earlierCopyOf(number: number): EarlierCopy {
     return EARLIER_COPIES[this.#earlierCopy[number]!]
+  }
+
+  /** Whether it was delivered from where its receipt says it is. */
+  isConfirmed(number: number): boolean {
+    return this.#isConfirmed[number] === 1
   }
 
   /** Where the receipt says the record is. */
@@ -171,6 +182,21 @@ export class Ledger {
 
   get userRecordsPerKinesisRecord(): number {
     return this.acknowledged / Math.max(1, this.#acknowledgedKinesisRecords.size)
+  }
+
+  /** Looks at what was delivered before the receipt came. */
+  #confirmEarlier(number: number, earlierCopy: EarlierCopy): void {
+    this.#confirmAt(number, this.firstDelivery(number)!)
+    if (earlierCopy === undefined) return
+    for (const copy of this.repeats) if (copy.number === number) this.#confirmAt(number, copy)
+  }
+
+  #confirmAt(number: number, { kinesisRecord, subSequenceNumber }: Place): void {
+    const isThere =
+      this.#receiptKinesisRecord[number] === kinesisRecord && this.#receiptSub[number] === subSequenceNumber
+    if (!isThere || this.isConfirmed(number)) return
+    this.#isConfirmed[number] = 1
+    this.confirmed++
   }
 
   #setFirst(number: number, { at, worker, kinesisRecord, subSequenceNumber }: Copy): void {

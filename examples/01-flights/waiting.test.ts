@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { orAborted, untilHolds, whileRising } from './waiting.ts'
+import { untilHolds, whileRising } from './waiting.ts'
 
 const never = new AbortController().signal
 
@@ -20,8 +20,6 @@ test('a count is waited for while it rises', async () => {
 
 test('an abort ends every wait with its reason', async () => {
   const signal = AbortSignal.abort(new Error('stopped'))
-  const forever = new Promise<void>(() => {})
-  await expect(orAborted(forever, signal)).rejects.toThrow('stopped')
   await expect(untilHolds(() => false, { what: '', deadlineMs: 10_000, signal })).rejects.toThrow('stopped')
   await expect(whileRising(() => 0, { goal: 1, patienceMs: 10_000, signal })).rejects.toThrow('stopped')
 })
