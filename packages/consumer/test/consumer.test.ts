@@ -240,7 +240,8 @@ describe('one worker', () => {
     const first = new Consumer(options('soon'))
     const running = first.run({ eachRecord: (record) => got.push(record.text()) })
     await until(() => expect(got).toEqual(['one']))
-    expect(performance.now() - startedAt).toBeLessThan(2_000)
+    // 0.3 to 0.5 s on an idle machine; what must not be is a fixed wait at the start.
+    expect(performance.now() - startedAt).toBeLessThan(5_000)
     await first.close()
     await running
     await put('two')
