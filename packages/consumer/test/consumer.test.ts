@@ -173,7 +173,7 @@ describe('several workers', () => {
     tableLine.cut()
     const cutAt = performance.now()
     await until(() => expect(reading(second)).toHaveLength(4))
-    expect(performance.now() - cutAt).toBeLessThan(3_000)
+    expect(performance.now() - cutAt).toBeLessThan(8_000)
     const count = await writer.stop()
     await fleet.delivered(count)
     fleet.expectAllInOrder(count)
@@ -290,7 +290,7 @@ describe('one worker', () => {
     const startedAt = performance.now()
     await first.close()
     await running
-    expect(performance.now() - startedAt).toBeLessThan(1_500)
+    expect(performance.now() - startedAt).toBeLessThan(5_000)
     expect(aborted).toEqual(['ERR_CLOSED'])
     const got: string[] = []
     const second = new Consumer(options('hang'))
@@ -305,7 +305,7 @@ describe('one worker', () => {
     await until(() => expect(consumer.status().shards[0]?.oldestUnfinishedMs).toBeGreaterThan(0))
     const startedAt = performance.now()
     await consumer.close({ signal: AbortSignal.abort() })
-    expect(performance.now() - startedAt).toBeLessThan(1_500)
+    expect(performance.now() - startedAt).toBeLessThan(5_000)
   })
 
   test('an aborted signal ends run(), and a listener that throws breaks nothing', async () => {
