@@ -1,8 +1,8 @@
 import { silentLogger } from '@shardwise/core'
 import { ManualClock } from '@shardwise/core/testing'
 import { beforeEach, expect, test } from 'vitest'
+import { MemoryTable } from '../test/memory-table.ts'
 import { LeaderLock } from './leader-lock.ts'
-import { MemoryTable } from './memory-table.ts'
 import { Telemetry } from './telemetry.ts'
 
 let table: MemoryTable

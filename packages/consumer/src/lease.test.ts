@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs'
 import { FULL_HASH_RANGE, SHARD_END, TRIM_HORIZON } from '@shardwise/records'
 import { describe, expect, test } from 'vitest'
+import { MemoryTable } from '../test/memory-table.ts'
 import { FleetView } from './fleet-view.ts'
 import { holderOf, isFinished, leaseFromItem } from './lease.ts'
 import { acquire, assignTo, create, end, handOff, release, renew } from './lease-changes.ts'
-import { MemoryTable } from './memory-table.ts'
 import type { Item, ItemChange } from './table.ts'
 import { entryFromItem, writeEntry } from './worker-entry.ts'
 

@@ -1,7 +1,7 @@
 import type { Kinesis } from '@shardwise/core'
 import { beforeEach, expect, test } from 'vitest'
+import { MemoryTable } from '../test/memory-table.ts'
 import { leaseFromItem } from './lease.ts'
-import { MemoryTable } from './memory-table.ts'
 import { createChildLeases } from './shard-end.ts'
 
 const hashRange = { start: 0n, end: 9n }

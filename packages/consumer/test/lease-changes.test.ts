@@ -16,8 +16,8 @@ import {
   renew,
   unchanged,
 } from '../src/lease-changes.ts'
-import { MemoryTable } from '../src/memory-table.ts'
 import type { ItemChange, Table } from '../src/table.ts'
+import { MemoryTable } from './memory-table.ts'
 
 let local: Local
 let dynamodb: DynamoDBClient

@@ -5,10 +5,10 @@ import { AggregateBuilder, hashKeyOf, isMisplaced } from '@shardwise/records'
 import { expect, test } from 'vitest'
 import type { ConsumerRecord } from '../src/consumer-record.ts'
 import { createFleet } from '../src/create-fleet.ts'
-import { MemoryTable } from '../src/memory-table.ts'
 import { resolveOptions } from '../src/options.ts'
 import type { Table } from '../src/table.ts'
 import { type ConsumerEvent, Telemetry } from '../src/telemetry.ts'
+import { MemoryTable } from './memory-table.ts'
 
 /*
  * Several workers over a modelled Kinesis and a table in memory, on a clock that only the test moves, with everything random

@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util'
-import type { Condition, Item, ItemChange, Table } from './table.ts'
+import type { Condition, Item, ItemChange, Table } from '../src/table.ts'
 
 /** A {@link Table} in memory, with DynamoDB's meaning of conditions. Several workers can share one. */
 export class MemoryTable implements Table {
