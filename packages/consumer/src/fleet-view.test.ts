@@ -98,6 +98,14 @@ describe('a worker', () => {
     expect(viewer().look(0).workers).toEqual(['me'])
   })
 
+  test('that left is forgotten: an entry of its name from long ago is judged anew', () => {
+    const { look } = viewer()
+    look(0, entry('a', 1))
+    look(500, entry('a', 2))
+    look(1_000)
+    expect(look(1_500, entry('a', 3, NOON - 3_600_000)).workers).toEqual(['me'])
+  })
+
   test('lives while its entry changes within three of its periods', () => {
     const { look } = viewer()
     look(0, entry('a', 1))

@@ -67,6 +67,7 @@ export class FleetView {
     const beats = new Map([...this.#entries].map(([id, { beat }]) => [id, beat]))
     for (const id of this.#entryStandstill.observe(beats, nowMs)) this.#proven.add(id)
     for (const [id, beat] of beats) if (this.#hasLetGo(id)) this.#gone.set(id, beat)
+    this.#forget()
   }
 
   /** Takes in one lease that this worker has just written. */
@@ -99,6 +100,13 @@ export class FleetView {
     return [...this.#entries.values()].filter(
       ({ workerId, staleMs }) => staleMs !== undefined && this.#entryStandstill.forMs(workerId, this.#nowMs) > staleMs,
     )
+  }
+
+  /** What is no longer in the table: workers come and go under new names for as long as the application lives. */
+  #forget(): void {
+    for (const id of this.#proven) if (!this.#entries.has(id)) this.#proven.delete(id)
+    for (const id of this.#gone.keys()) if (!this.#entries.has(id)) this.#gone.delete(id)
+    for (const key of this.#newlyHeld) if (!this.#leases.has(key)) this.#newlyHeld.delete(key)
   }
 
   #sort(item: Item): void {

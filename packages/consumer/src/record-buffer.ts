@@ -52,7 +52,7 @@ interface Opened {
 
 /** What a Kinesis record costs in memory besides its data, roughly. */
 const RECORD_OVERHEAD_BYTES = 200
-/** Keys whose place is remembered: hashing one again costs about a microsecond. */
+/** Keys whose place is remembered: hashing one again costs half a microsecond. */
 const MAX_JUDGED_KEYS = 50_000
 
 /** Kinesis records in, user records out, in the shard's order. Takes aggregates apart only when their turn comes. */

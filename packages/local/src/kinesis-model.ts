@@ -24,7 +24,7 @@ export interface KinesisModelOptions {
 
 type Operation = (model: KinesisModel, request: Request) => object
 
-/** The most shards that may be made in one go: the service's limit in its largest regions. */
+/** The most shards that may be asked for at once, which is UpdateShardCount's own bound (AWS API reference). */
 const MAX_SHARDS = 10_000
 const DEFAULT_RETENTION_MS = 24 * 3_600_000
 
