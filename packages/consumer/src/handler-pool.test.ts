@@ -1,3 +1,4 @@
+import { systemClock } from '@shardwise/core'
 import { ManualClock, settle } from '@shardwise/core/testing'
 import { FULL_HASH_RANGE, TRIM_HORIZON } from '@shardwise/records'
 import { describe, expect, test } from 'vitest'
@@ -204,7 +205,7 @@ test('nothing begins for a lease that no longer holds, and nothing after the sha
 
 test('the event loop gets a turn at least every ten milliseconds of work', async () => {
   let ms = 0
-  const clock = { monotonicMs: () => ms, wallMs: () => ms, sleep: () => Promise.resolve() }
+  const clock = { ...systemClock, monotonicMs: () => ms, wallMs: () => ms }
   let inTurn = 0
   const turns: number[] = []
   const pool = new HandlerPool(

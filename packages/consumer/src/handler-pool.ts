@@ -80,7 +80,7 @@ export class HandlerPool {
   wake(): void {
     if (this.#scheduled) return
     this.#scheduled = true
-    setImmediate(() => {
+    void this.#clock.sleep(0).then(() => {
       this.#scheduled = false
       this.#pump()
     })

@@ -8,7 +8,8 @@ export interface Clock {
   /** Milliseconds since 1970, as the machine believes. For timestamps that people or other systems read. */
   wallMs(): number
   /**
-   * Resolves after `ms` milliseconds; rejects with `signal.reason` as soon as `signal` is aborted.
+   * Resolves after `ms` milliseconds; rejects with `signal.reason` as soon as `signal` is aborted. With 0 it resolves in the
+   * next turn of the event loop, after whatever is under way in this one.
    *
    * @example
    * await clock.sleep(backoffMs(attempt, { baseMs: 50, maxMs: 2_000 }, random), signal)
@@ -27,13 +28,23 @@ export const systemClock: Clock = {
         return
       }
       const onAbort = (): void => {
-        clearTimeout(timer)
+        cancel()
         reject(signal?.reason)
       }
-      const timer = setTimeout(() => {
+      const cancel = schedule(ms, () => {
         signal?.removeEventListener('abort', onAbort)
         resolve()
-      }, ms)
+      })
       signal?.addEventListener('abort', onAbort, { once: true })
     }),
+}
+
+function schedule(ms: number, run: () => void): () => void {
+  // A timer takes a millisecond at least.
+  if (ms <= 0) {
+    const immediate = setImmediate(run)
+    return () => clearImmediate(immediate)
+  }
+  const timer = setTimeout(run, ms)
+  return () => clearTimeout(timer)
 }

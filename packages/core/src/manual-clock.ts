@@ -1,4 +1,4 @@
-import type { Clock } from './clock.ts'
+import { type Clock, systemClock } from './clock.ts'
 
 interface Sleeper {
   readonly wakeAt: number
@@ -7,7 +7,8 @@ interface Sleeper {
 }
 
 /**
- * A {@link Clock} that stands still until a test advances it.
+ * A {@link Clock} that stands still until a test advances it. Only a sleep of 0, the next turn of the event loop, needs no
+ * advance.
  *
  * @example
  * const clock = new ManualClock()
@@ -44,12 +45,16 @@ export class ManualClock implements Clock {
         reject(signal.reason)
         return
       }
+      if (ms <= 0) {
+        systemClock.sleep(0, signal).then(resolve, reject)
+        return
+      }
       const onAbort = (): void => {
         this.#sleepers.delete(sleeper)
         reject(signal?.reason)
       }
       const sleeper: Sleeper = {
-        wakeAt: this.#nowMs + Math.max(0, ms),
+        wakeAt: this.#nowMs + ms,
         order: this.#order++,
         wake: () => {
           signal?.removeEventListener('abort', onAbort)

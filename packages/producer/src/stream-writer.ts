@@ -182,7 +182,7 @@ export class StreamWriter {
   #schedulePump(): void {
     if (this.#pumpScheduled) return
     this.#pumpScheduled = true
-    setImmediate(() => {
+    void this.#options.clock.sleep(0).then(() => {
       this.#pumpScheduled = false
       this.#pump()
     })
