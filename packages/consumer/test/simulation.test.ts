@@ -274,7 +274,7 @@ class SimulatedWorker {
       this.process.call(
         () => {
           try {
-            return answerOf(model.execute(command.constructor.name.replace(/Command$/, ''), requestOf(command.input)))
+            return model.execute(command.constructor.name.replace(/Command$/, ''), command.input)
           } catch (error) {
             if (!(error instanceof ServiceError)) throw error
             throw Object.assign(new Error(error.message), { name: error.type, $metadata: { httpStatusCode: 400 } })
@@ -283,22 +283,6 @@ class SimulatedWorker {
         () => Object.assign(new Error('slow down'), { name: 'ProvisionedThroughputExceededException' }),
       )
     return { send } as unknown as Kinesis
-  }
-}
-
-function requestOf(input: Record<string, unknown>): Record<string, unknown> {
-  return input.Timestamp instanceof Date ? { ...input, Timestamp: input.Timestamp.getTime() / 1_000 } : input
-}
-
-function answerOf(answer: object): object {
-  const { Records } = answer as { Records?: { ApproximateArrivalTimestamp: number }[] }
-  if (Records === undefined) return answer
-  return {
-    ...answer,
-    Records: Records.map((record) => ({
-      ...record,
-      ApproximateArrivalTimestamp: new Date(record.ApproximateArrivalTimestamp * 1_000),
-    })),
   }
 }
 

@@ -1,11 +1,16 @@
 import { optionalInteger, optionalString, type Request } from './requests.ts'
+import type { Service } from './service.ts'
 import type { Shard } from './shard.ts'
 import type { Stream } from './stream.ts'
 
-/** The service's default for a stream: records of up to 1 MiB. */
-export const MAX_RECORD_BYTES: number = 2 ** 20
-
 const HOUR_MS = 3_600_000
+/** "If you specify a value greater than 100, at most 100 results are returned" (DescribeStream). */
+const MAX_SHARDS = 100
+
+export interface HashKeyRange {
+  readonly StartingHashKey: string
+  readonly EndingHashKey: string
+}
 
 /** A shard as ListShards and DescribeStream show it. */
 export function describeShard(shard: Shard): object {
@@ -22,44 +27,60 @@ export function describeShard(shard: Shard): object {
   }
 }
 
-export function describeRange({ hashRange }: Shard): object {
+export function describeRange({ hashRange }: Shard): HashKeyRange {
   return { StartingHashKey: hashRange.start.toString(), EndingHashKey: hashRange.end.toString() }
 }
 
-export function describeStream(stream: Stream, request: Request, nowMs: number): object {
-  const limit = optionalInteger(request, 'Limit', 1, 10_000) ?? 100
-  const after = optionalString(request, 'ExclusiveStartShardId') ?? ''
-  const horizonMs = nowMs - stream.retentionMs
-  const shards = stream.shards.filter(({ id, closedMs }) => id > after && closedMs >= horizonMs)
+export function describeStream(_service: Service, stream: Stream, request: Request): object {
+  const limit = Math.min(optionalInteger(request, 'Limit', 1, 10_000) ?? MAX_SHARDS, MAX_SHARDS)
+  const isShown = stream.lifecycle.status !== 'CREATING'
+  const from = stream.family.indexAfter(optionalString(request, 'ExclusiveStartShardId') ?? '')
   return {
     StreamDescription: {
       ...common(stream),
-      Shards: shards.slice(0, limit).map(describeShard),
-      HasMoreShards: shards.length > limit,
+      Shards: isShown ? stream.shards.slice(from, from + limit).map(describeShard) : [],
+      HasMoreShards: isShown && stream.shards.length > from + limit,
     },
   }
 }
 
-export function describeStreamSummary(stream: Stream): object {
+export function describeStreamSummary(_service: Service, stream: Stream): object {
   return {
     StreamDescriptionSummary: {
       ...common(stream),
       OpenShardCount: stream.openShards.length,
-      ConsumerCount: 0,
-      MaxRecordSizeInKiB: MAX_RECORD_BYTES / 1024,
+      ConsumerCount: stream.consumers.size,
+      MaxRecordSizeInKiB: stream.maxRecordKiB,
+      ...(stream.mode === 'ON_DEMAND' && { RecordDistributionStrategy: stream.distribution }),
+      ...(stream.warmThroughputMiBps !== undefined && { WarmThroughput: describeWarmThroughput(stream) }),
     },
   }
 }
 
+/** The stream as ListStreams shows it. */
+export function describeBriefly({ name, arn, lifecycle, mode, createdMs }: Stream): object {
+  return {
+    StreamName: name,
+    StreamARN: arn,
+    StreamStatus: lifecycle.status,
+    StreamModeDetails: { StreamMode: mode },
+    StreamCreationTimestamp: new Date(createdMs),
+  }
+}
+
+export function describeWarmThroughput({ warmThroughputMiBps }: Stream): object {
+  return { TargetMiBps: warmThroughputMiBps, CurrentMiBps: warmThroughputMiBps }
+}
+
 function common(stream: Stream): object {
   return {
-    StreamName: stream.name,
-    StreamARN: stream.arn,
-    StreamStatus: 'ACTIVE',
-    StreamModeDetails: { StreamMode: stream.mode },
+    ...describeBriefly(stream),
     RetentionPeriodHours: Math.ceil(stream.retentionMs / HOUR_MS),
-    StreamCreationTimestamp: stream.createdMs / 1000,
-    EnhancedMonitoring: [{ ShardLevelMetrics: [] }],
-    EncryptionType: 'NONE',
+    EnhancedMonitoring: [{ ShardLevelMetrics: [...stream.shardMetrics] }],
+    ...describeEncryption(stream),
   }
+}
+
+function describeEncryption({ keyId }: Stream): object {
+  return keyId === undefined ? { EncryptionType: 'NONE' } : { EncryptionType: 'KMS', KeyId: keyId }
 }

@@ -1,7 +1,8 @@
 /** A Kinesis record as a shard holds it. */
 export interface StoredRecord {
   readonly sequenceNumber: string
-  readonly partitionKey: string
+  /** Absent only where the stream did not distribute by key. */
+  readonly partitionKey: string | undefined
   readonly data: Uint8Array
   readonly arrivedMs: number
 }

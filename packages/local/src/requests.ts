@@ -1,17 +1,8 @@
-import { type HashKey, hashKeyOf, parseHashKey, RecordsError } from '@shardwise/records'
 import { invalidArgument, ServiceError, validation } from './service-error.ts'
 
-/** The fields of a request that this Kinesis reads, as the AWS JSON protocol names them; `Data` is bytes already. */
+/** The fields of a request as the AWS SDK has them: bytes are `Uint8Array`, timestamps are `Date`. */
 export interface Request {
   readonly [field: string]: unknown
-}
-
-const EXPLICIT_HASH_KEY = /^(0|[1-9]\d{0,38})$/
-
-export interface PutEntry {
-  readonly PartitionKey: string
-  readonly ExplicitHashKey?: string
-  readonly Data: Uint8Array
 }
 
 export function requiredString(request: Request, field: string): string {
@@ -23,68 +14,98 @@ export function requiredString(request: Request, field: string): string {
 export function optionalString(request: Request, field: string): string | undefined {
   const value = request[field]
   if (value === undefined || value === null) return undefined
-  if (typeof value !== 'string') {
-    throw new ServiceError('SerializationException', `${field}: expected a string, got ${typeof value}`)
-  }
+  if (typeof value !== 'string') throw mistyped(field, 'a string', value)
+  return value
+}
+
+export function requiredInteger(request: Request, field: string, min: number, max: number): number {
+  const value = optionalInteger(request, field, min, max)
+  if (value === undefined) throw nullValue(field)
   return value
 }
 
 export function optionalInteger(request: Request, field: string, min: number, max: number): number | undefined {
   const value = request[field]
   if (value === undefined || value === null) return undefined
-  if (!Number.isInteger(value)) {
-    throw new ServiceError('SerializationException', `${field}: expected an integer, got ${JSON.stringify(value)}`)
-  }
-  if ((value as number) < min) throw outOfBounds(field, value, `greater than or equal to ${min}`)
-  if ((value as number) > max) throw outOfBounds(field, value, `less than or equal to ${max}`)
+  if (!Number.isInteger(value)) throw mistyped(field, 'an integer', value)
+  if ((value as number) < min) throw outOfBounds(field, value, `have value greater than or equal to ${min}`)
+  if ((value as number) > max) throw outOfBounds(field, value, `have value less than or equal to ${max}`)
   return value as number
 }
 
-/** Milliseconds of a timestamp, which the protocol has in seconds. */
+export function optionalBoolean(request: Request, field: string): boolean {
+  const value = request[field]
+  if (value === undefined || value === null) return false
+  if (typeof value !== 'boolean') throw mistyped(field, 'true or false', value)
+  return value
+}
+
+/** Milliseconds since 1970 of a timestamp. */
 export function optionalTimeMs(request: Request, field: string): number | undefined {
   const value = request[field]
   if (value === undefined || value === null) return undefined
-  if (typeof value !== 'number') throw new ServiceError('SerializationException', `${field}: expected a timestamp`)
-  return value * 1000
+  if (!(value instanceof Date) || Number.isNaN(value.getTime())) throw mistyped(field, 'a timestamp', value)
+  return value.getTime()
 }
 
-/** The hash key that decides where an entry goes, after the service's checks of the entry. */
-export function hashKeyOfEntry(entry: PutEntry, maxRecordBytes: number): HashKey {
-  if (typeof entry !== 'object' || entry === null) throw nullValue('records.member')
-  const { PartitionKey: key, ExplicitHashKey: explicit, Data: data } = entry
-  if (typeof key !== 'string') throw nullValue('partitionKey')
-  const length = [...key].length
-  if (length < 1) throw outOfBounds('partitionKey', key, 'have length greater than or equal to 1')
-  if (length > 256) throw outOfBounds('partitionKey', key, 'have length less than or equal to 256')
-  if (!(data instanceof Uint8Array)) throw nullValue('data')
-  if (data.length + Buffer.byteLength(key) > maxRecordBytes) {
-    throw validation(
-      `Value at 'data' failed to satisfy constraint: the record has ${data.length + Buffer.byteLength(key)} bytes with its key, at most ${maxRecordBytes} are allowed`,
-    )
+export function requiredStrings(request: Request, field: string): readonly string[] {
+  const value = request[field]
+  if (value === undefined || value === null) throw nullValue(field)
+  if (!Array.isArray(value) || value.some((each) => typeof each !== 'string')) {
+    throw mistyped(field, 'a list of strings', value)
   }
-  if (explicit === undefined || explicit === null) return hashKeyOf(key)
-  // The service takes the canonical text alone; parseHashKey is more generous.
-  if (!EXPLICIT_HASH_KEY.test(explicit)) {
-    throw validation(
-      `Value '${explicit}' at 'explicitHashKey' failed to satisfy constraint: Member must satisfy regular expression pattern: 0|([1-9]\\d{0,38})`,
-    )
+  return value
+}
+
+/** A string that is one of a fixed few. */
+export function oneOf<T extends string>(field: string, value: string | undefined, allowed: readonly T[]): T {
+  if (value === undefined) throw nullValue(field)
+  const found = allowed.find((each) => each === value)
+  if (found === undefined) {
+    throw outOfBounds(field, value, `satisfy enum value set: [${allowed.join(', ')}]`)
   }
-  try {
-    return parseHashKey(explicit)
-  } catch (error) {
-    if (!(error instanceof RecordsError)) throw error
-    throw invalidArgument(
-      `Invalid ExplicitHashKey. ExplicitHashKey must be in the range: [0, 2^128-1]. Specified value was ${explicit}`,
-    )
-  }
+  return found
+}
+
+/** A structure inside a request; without one, none of its fields is there. */
+export function structure(request: Request, field: string): Request {
+  const value = request[field]
+  if (value === undefined || value === null) return {}
+  if (typeof value !== 'object') throw mistyped(field, 'a structure', value)
+  return value as Request
 }
 
 export function nullValue(field: string): ServiceError {
-  return validation(`Value null at '${field}' failed to satisfy constraint: Member must not be null`)
+  return outOfBounds(field, null, 'not be null')
 }
 
-function outOfBounds(field: string, value: unknown, bound: string): ServiceError {
-  return validation(
-    `Value '${String(value)}' at '${field}' failed to satisfy constraint: Member must ${bound.startsWith('have') ? bound : `have value ${bound}`}`,
-  )
+export function outOfBounds(field: string, value: unknown, bound: string): ServiceError {
+  const shown = value === null ? 'null' : `'${String(value)}'`
+  const name = field.charAt(0).toLowerCase() + field.slice(1)
+  return validation(`Value ${shown} at '${name}' failed to satisfy constraint: Member must ${bound}`)
+}
+
+export function checkPattern(field: string, value: string, pattern: RegExp): void {
+  if (pattern.test(value)) return
+  throw outOfBounds(field, value, `satisfy regular expression pattern: ${pattern.source.slice(1, -1)}`)
+}
+
+function mistyped(field: string, expected: string, value: unknown): ServiceError {
+  return new ServiceError('SerializationException', `${field}: expected ${expected}, got ${shortly(value)}`)
+}
+
+function shortly(value: unknown): string {
+  return typeof value === 'number' || typeof value === 'boolean' ? String(value) : typeof value
+}
+
+/** A parameter that only asks whether the request would succeed. */
+export function refuseDryRun(request: Request): void {
+  if (!optionalBoolean(request, 'DryRun')) return
+  throw new ServiceError('DryRunOperationException', 'Request would have succeeded, but DryRun flag is set.')
+}
+
+/** The same text in two fields, or an error when they contradict each other. */
+export function agreeing(a: string | undefined, b: string | undefined, message: string): string | undefined {
+  if (a !== undefined && b !== undefined && a !== b) throw invalidArgument(message)
+  return a ?? b
 }

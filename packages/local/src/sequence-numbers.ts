@@ -2,10 +2,24 @@
 const VERSION = 1n << 185n
 
 const SHARD_NUMBER_BITS = 32
+const DIGITS = 56
 
 /** The number of the shard that a sequence number was made for. */
 export function shardNumberOf(sequenceNumber: string): number {
   return Number(BigInt.asUintN(SHARD_NUMBER_BITS, BigInt(sequenceNumber) >> 4n))
+}
+
+/** The number just before this one, which no record has: its last bits are the version's, so it is of the same shard. */
+export function numberBefore(sequenceNumber: string): string {
+  return (BigInt(sequenceNumber) - 1n).toString().padStart(DIGITS, '0')
+}
+
+/**
+ * Where reading goes on when everything up to this number was read: just after it, which no record is, so that AT and
+ * AFTER it mean the same.
+ */
+export function continuationAfter(sequenceNumber: string): string {
+  return (((BigInt(sequenceNumber) >> 4n) << 4n) | 3n).toString().padStart(DIGITS, '0')
 }
 
 /**

@@ -1,3 +1,6 @@
+/** The account that every stream is in. */
+export const ACCOUNT = '000000000000'
+
 /** An error as the service answers it: a type, a text, and the HTTP status it comes with. */
 export class ServiceError extends Error {
   override readonly name = 'ServiceError'
@@ -21,4 +24,25 @@ export function validation(message: string): ServiceError {
 
 export function notFound(message: string): ServiceError {
   return new ServiceError('ResourceNotFoundException', message)
+}
+
+export function streamNotFound(name: string): ServiceError {
+  return notFound(`Stream ${name} under account ${ACCOUNT} not found.`)
+}
+
+export function inUse(message: string): ServiceError {
+  return new ServiceError('ResourceInUseException', message)
+}
+
+export function limitExceeded(message: string): ServiceError {
+  return new ServiceError('LimitExceededException', message)
+}
+
+export function throughputExceeded(message: string): ServiceError {
+  return new ServiceError('ProvisionedThroughputExceededException', message)
+}
+
+/** How the service's messages name a stream. */
+export function streamLabel(name: string): string {
+  return `stream ${name} under account ${ACCOUNT}`
 }

@@ -1,50 +1,64 @@
 import { describeShard } from './descriptions.ts'
-import type { KinesisModel } from './kinesis-model.ts'
-import { optionalInteger, optionalString, optionalTimeMs, type Request, requiredString } from './requests.ts'
-import { invalidArgument, ServiceError } from './service-error.ts'
+import { optionalInteger, optionalString, optionalTimeMs, type Request, requiredString, structure } from './requests.ts'
+import type { Service } from './service.ts'
+import { invalidArgument } from './service-error.ts'
 import type { Shard } from './shard.ts'
 import type { Stream } from './stream.ts'
+import { checkCreation, checkServing } from './streams.ts'
+import { decodeToken, encodeToken } from './tokens.ts'
 
 /** The most shards in an answer, also when more are asked for. */
 const MAX_PAGE = 1_000
-/** The service's lifetime of a token. */
-const TOKEN_LIFETIME_MS = 300_000
+const CALLS_PER_SECOND = 1_000
 
 /** ListShards. A token carries everything that the first request said, so that later pages are of the same listing. */
-export function listShards(model: KinesisModel, request: Request): object {
+export function listShards(service: Service, request: Request): object {
   const token = optionalString(request, 'NextToken')
-  const named = optionalString(request, 'StreamName') ?? optionalString(request, 'StreamARN')
-  if (token !== undefined && named !== undefined) {
-    throw invalidArgument('NextToken and StreamName cannot be provided together.')
-  }
-  if (token !== undefined && optionalString(request, 'ExclusiveStartShardId') !== undefined) {
-    throw invalidArgument('NextToken and ExclusiveStartShardId cannot be provided together.')
-  }
+  checkAlone(request, token)
   const limit = Math.min(optionalInteger(request, 'MaxResults', 1, 10_000) ?? MAX_PAGE, MAX_PAGE)
-  const listing = token === undefined ? request : parseToken(token, model.nowMs)
-  const stream = model.stream(listing)
-  if (listing.streamCreatedMs !== undefined && listing.streamCreatedMs !== stream.createdMs) {
+  const listing = token === undefined ? request : revived(decodeToken(token, service))
+  const stream = service.stream(listing)
+  service.admitCall('ListShards', stream, CALLS_PER_SECOND)
+  if (listing.incarnation !== undefined && listing.incarnation !== stream.incarnation) {
     throw invalidArgument('NextToken is of a stream deleted since.')
   }
-  const after = optionalString(listing, 'ExclusiveStartShardId') ?? ''
-  const isListed = shardFilter(stream, Object(listing.ShardFilter) as Request, model.nowMs)
-  const shards = stream.shards.filter((shard) => shard.id > after && isListed(shard))
-  const page = shards.slice(0, limit)
+  checkCreation(stream, request)
+  checkServing(stream)
+  const filter = structure(listing, 'ShardFilter')
+  const isListed = shardFilter(stream, filter, service.wallMs)
+  const page: Shard[] = []
+  let index = stream.family.indexAfter(optionalString(listing, 'ExclusiveStartShardId') ?? '')
+  let hasMore = false
+  for (; index < stream.shards.length; index++) {
+    const shard = stream.shards[index]!
+    if (!isListed(shard)) continue
+    hasMore = page.length === limit
+    if (hasMore) break
+    page.push(shard)
+  }
   const next = {
     StreamName: stream.name,
-    ShardFilter: listing.ShardFilter,
+    ShardFilter: { ...filter, Timestamp: optionalTimeMs(filter, 'Timestamp') },
     ExclusiveStartShardId: page.at(-1)?.id,
-    streamCreatedMs: stream.createdMs,
-    issuedMs: model.nowMs,
+    incarnation: stream.incarnation,
   }
-  return {
-    Shards: page.map(describeShard),
-    ...(shards.length > limit && { NextToken: Buffer.from(JSON.stringify(next)).toString('base64') }),
+  return { Shards: page.map(describeShard), ...(hasMore && { NextToken: encodeToken(next, service) }) }
+}
+
+function checkAlone(request: Request, token: string | undefined): void {
+  if (token === undefined) return
+  for (const field of ['StreamName', 'StreamARN', 'StreamCreationTimestamp', 'ExclusiveStartShardId']) {
+    if (request[field] === undefined || request[field] === null) continue
+    throw invalidArgument(`NextToken and ${field} cannot be provided together.`)
   }
 }
 
+function revived(listing: Request): Request {
+  const { Timestamp: timeMs, ...filter } = structure(listing, 'ShardFilter')
+  return { ...listing, ShardFilter: { ...filter, ...(typeof timeMs === 'number' && { Timestamp: new Date(timeMs) }) } }
+}
+
 function shardFilter(stream: Stream, filter: Request, nowMs: number): (shard: Shard) => boolean {
-  // A closed shard is listed as long as it may hold records.
   const horizonMs = Math.max(stream.createdMs, nowMs - stream.retentionMs)
   const openAt = (timeMs: number) => (shard: Shard) => shard.createdMs <= timeMs && shard.closedMs >= timeMs
   const openSince = (timeMs: number) => (shard: Shard) => shard.closedMs >= timeMs
@@ -55,7 +69,7 @@ function shardFilter(stream: Stream, filter: Request, nowMs: number): (shard: Sh
       return openSince(horizonMs)
     case 'AT_TRIM_HORIZON':
       // Reshards within the very millisecond of creation leave nothing open at it: take the oldest generation.
-      return (shard) => openSince(horizonMs)(shard) && !shard.parents.some(openSince(horizonMs))
+      return ({ parents }) => parents.every(({ id }) => stream.family.byId(id) === undefined)
     case 'AT_LATEST':
       return ({ isOpen }) => isOpen
     case 'AT_TIMESTAMP':
@@ -64,7 +78,7 @@ function shardFilter(stream: Stream, filter: Request, nowMs: number): (shard: Sh
       return openSince(Math.max(horizonMs, timestampOf(filter)))
     case 'AFTER_SHARD_ID': {
       const after = requiredString(filter, 'ShardId')
-      return (shard) => shard.id > after && openSince(horizonMs)(shard)
+      return (shard) => shard.id > after
     }
     default:
       throw invalidArgument(`ShardFilter.Type: ${type} is not a filter type.`)
@@ -75,21 +89,4 @@ function timestampOf(filter: Request): number {
   const timeMs = optionalTimeMs(filter, 'Timestamp')
   if (timeMs === undefined) throw invalidArgument('ShardFilter.Timestamp: expected with this type of filter.')
   return timeMs
-}
-
-function parseToken(token: string, nowMs: number): Request {
-  let listing: Request
-  try {
-    listing = Object(JSON.parse(Buffer.from(token, 'base64').toString())) as Request
-  } catch (error) {
-    throw Object.assign(invalidArgument('NextToken is invalid.'), { cause: error })
-  }
-  if (typeof listing.issuedMs !== 'number') throw invalidArgument('NextToken is invalid.')
-  if (nowMs - listing.issuedMs > TOKEN_LIFETIME_MS) {
-    throw new ServiceError(
-      'ExpiredNextTokenException',
-      `NextToken expired: it lives ${TOKEN_LIFETIME_MS} milliseconds.`,
-    )
-  }
-  return listing
 }

@@ -1,79 +1,110 @@
-import { type HashKey, type HashRange, splitEvenly } from '@shardwise/records'
+import { type HashKey, splitEvenly } from '@shardwise/records'
+import { streamArn } from './arns.ts'
+import { Lifecycle } from './lifecycle.ts'
 import type { StoredRecord } from './record-log.ts'
 import { SequenceNumbers } from './sequence-numbers.ts'
-import { invalidArgument, ServiceError } from './service-error.ts'
-import { Shard } from './shard.ts'
+import { invalidArgument, streamLabel } from './service-error.ts'
+import type { Shard } from './shard.ts'
+import { ShardFamily } from './shard-family.ts'
+import type { StreamConsumer } from './stream-consumer.ts'
 
 /** What is kept for each record beside its bytes, for the bound in bytes; measured at some 310 on Node 24. */
 const RECORD_OVERHEAD_BYTES = 320
+/** The service's default for a stream. */
+const MAX_RECORD_KIB = 1024
 
-export interface StreamSettings {
+export type StreamMode = 'PROVISIONED' | 'ON_DEMAND'
+export type RecordDistributionStrategy = 'AUTO' | 'USER_PARTITION_KEY'
+
+export interface StreamOrigin {
   readonly name: string
+  /** Tells streams apart that had the same name one after the other. */
+  readonly incarnation: string
   readonly shardCount: number
   readonly createdMs: number
   /** Beyond so many bytes the oldest records are trimmed, over all shards. */
   readonly retentionBytes: number
-  readonly mode: 'PROVISIONED' | 'ON_DEMAND'
+  readonly mode: StreamMode
   /** Records older than this are trimmed. */
   readonly retentionMs: number
 }
 
-/** One stream: its shards, open and closed, and what they hold. */
+/** One stream: its shards, what they hold, and its settings. */
 export class Stream {
   readonly name: string
   readonly arn: string
+  readonly incarnation: string
   readonly createdMs: number
-  readonly mode: 'PROVISIONED' | 'ON_DEMAND'
-  readonly retentionMs: number
-  readonly shards: Shard[] = []
+  readonly lifecycle: Lifecycle = new Lifecycle()
   readonly tags: Map<string, string> = new Map()
+  readonly consumers: Map<string, StreamConsumer> = new Map()
+  readonly shardMetrics: Set<string> = new Set()
+  mode: StreamMode
+  distribution: RecordDistributionStrategy = 'USER_PARTITION_KEY'
+  retentionMs: number
+  maxRecordKiB: number = MAX_RECORD_KIB
+  /** The key that records are said to be encrypted with. */
+  keyId: string | undefined
+  warmThroughputMiBps: number | undefined
+  policy: string | undefined
+  readonly #family: ShardFamily
   readonly #retentionBytes: number
   readonly #sequenceNumbers = new SequenceNumbers()
   /** The shard of every record held, oldest first: what is trimmed next. */
   #ages: Shard[] = []
   #oldest = 0
   #bytes = 0
-  #lastArrivalMs = Number.NEGATIVE_INFINITY
-  /** The open shards by the start of their range. */
-  #open: Shard[] = []
+  #lastMs = Number.NEGATIVE_INFINITY
+  #turn = 0
 
-  constructor({ name, shardCount, createdMs, retentionBytes, retentionMs, mode }: StreamSettings) {
+  constructor({ name, incarnation, shardCount, createdMs, retentionBytes, retentionMs, mode }: StreamOrigin) {
     this.name = name
-    this.arn = `arn:aws:kinesis:us-east-1:000000000000:stream/${name}`
+    this.arn = streamArn(name)
+    this.incarnation = incarnation
     this.createdMs = createdMs
     this.mode = mode
     this.#retentionBytes = retentionBytes
     this.retentionMs = retentionMs
-    for (const hashRange of splitEvenly(shardCount)) this.#addShard(hashRange, [], createdMs)
-    this.#sortOpen()
+    this.#family = new ShardFamily(splitEvenly(shardCount), this.#sequenceNumbers, createdMs)
   }
 
+  /** All shards that are kept, by number. */
+  get shards(): readonly Shard[] {
+    return this.#family.all
+  }
+
+  /** The open shards by the start of their range. */
   get openShards(): readonly Shard[] {
-    return this.#open
+    return this.#family.open
   }
 
-  shard(shardId: string): Shard | undefined {
-    const shard = this.shards[Number(shardId.slice('shardId-'.length))]
-    return shard?.id === shardId ? shard : undefined
+  get family(): ShardFamily {
+    return this.#family
+  }
+
+  get distributesByKey(): boolean {
+    return this.distribution === 'USER_PARTITION_KEY'
   }
 
   /** The open shard that takes this hash key. */
   shardFor(key: HashKey): Shard {
-    let low = 0
-    let high = this.#open.length - 1
-    while (low < high) {
-      const middle = (low + high) >>> 1
-      if (this.#open[middle]!.hashRange.end < key) low = middle + 1
-      else high = middle
-    }
-    return this.#open[low]!
+    return this.#family.openFor(key)
   }
 
-  put(shard: Shard, partitionKey: string, data: Uint8Array, nowMs: number): StoredRecord {
+  /** Whose turn it is where the service distributes: every open shard takes as many records as any other. */
+  nextInTurn(): Shard {
+    return this.#family.open[this.#turn++ % this.#family.open.length]!
+  }
+
+  /** Whose turn it will be, for so many records. */
+  upcoming(count: number): Shard[] {
+    const { open } = this.#family
+    return Array.from({ length: count }, (_, index) => open[(this.#turn + index) % open.length]!)
+  }
+
+  put(shard: Shard, partitionKey: string | undefined, data: Uint8Array, nowMs: number): StoredRecord {
     const sequenceNumber = this.#sequenceNumbers.next(nowMs, shard.number)
-    // The wall clock may be set back; records are found by their arrival, so that may not.
-    this.#lastArrivalMs = Math.max(this.#lastArrivalMs, nowMs)
-    const record = { sequenceNumber, partitionKey, data, arrivedMs: this.#lastArrivalMs }
+    const record = { sequenceNumber, partitionKey, data, arrivedMs: this.#forward(nowMs) }
     shard.log.append(record)
     this.#ages.push(shard)
     this.#bytes += sizeOf(record)
@@ -81,55 +112,52 @@ export class Stream {
     return record
   }
 
-  /** Trims what arrived before this time. */
-  trimBefore(timeMs: number): void {
+  /** Lets go of the records and the closed shards that are past the retention. */
+  trim(nowMs: number): void {
+    const horizonMs = nowMs - this.retentionMs
     for (;;) {
       const shard = this.#ages[this.#oldest]
       const record = shard?.log.at(0)
-      if (record === undefined || record.arrivedMs >= timeMs) return
+      if (record === undefined || record.arrivedMs >= horizonMs) break
       this.#trimOldest()
     }
+    this.#family.forgetClosedBefore(horizonMs)
   }
 
-  /** A sequence number after every one so far: where LATEST is. */
-  latest(nowMs: number): string {
-    return this.#sequenceNumbers.next(nowMs, 0)
-  }
-
-  /** SplitShard: a key at either end of the shard is refused. */
-  splitAsAsked(shard: Shard, at: HashKey, nowMs: number): void {
-    const { start, end } = shard.hashRange
-    if (at <= start + 1n || at >= end) {
-      throw invalidArgument(
-        `NewStartingHashKey ${at} used in SplitShard() on shard ${shard.id} in stream ${this.name} under account 000000000000 ` +
-          `is not both greater than one plus the shard's StartingHashKey ${start} and less than the shard's EndingHashKey ${end}.`,
-      )
-    }
-    this.split(shard, at, nowMs)
+  /** A sequence number of this shard after every one so far: where LATEST is. */
+  latest(nowMs: number, shard: Shard): string {
+    return shard.endingSequenceNumber ?? this.#sequenceNumbers.next(nowMs, shard.number)
   }
 
   /** Splits before a key that lies in the shard and isn't its first. */
   split(shard: Shard, at: HashKey, nowMs: number): void {
     const { start, end } = shard.hashRange
-    this.#replace(
+    this.#family.replace(
       [shard],
       [
         { start, end: at - 1n },
         { start: at, end },
       ],
-      nowMs,
+      this.#forward(nowMs),
     )
+    shard.announce()
   }
 
+  /** @param adjacent the one above `shard` */
   merge(shard: Shard, adjacent: Shard, nowMs: number): void {
-    const [low, high] = shard.hashRange.start < adjacent.hashRange.start ? [shard, adjacent] : [adjacent, shard]
-    if (low.hashRange.end + 1n !== high.hashRange.start) {
-      throw invalidArgument(
-        `Shards ${shard.id} and ${adjacent.id} in stream ${this.name} under account 000000000000 are not an adjacent pair of shards eligible for merging`,
-      )
-    }
-    // The shard asked for comes first: the other is the adjacent parent.
-    this.#replace([shard, adjacent], [{ start: low.hashRange.start, end: high.hashRange.end }], nowMs)
+    this.checkAdjacent(shard, adjacent)
+    const range = { start: shard.hashRange.start, end: adjacent.hashRange.end }
+    this.#family.replace([shard, adjacent], [range], this.#forward(nowMs))
+    shard.announce()
+    adjacent.announce()
+  }
+
+  /** Only the one above counts as adjacent: the other way round the service refuses too. */
+  checkAdjacent(shard: Shard, adjacent: Shard): void {
+    if (shard.hashRange.end + 1n === adjacent.hashRange.start) return
+    throw invalidArgument(
+      `Shards ${shard.id} and ${adjacent.id} in ${streamLabel(this.name)} are not an adjacent pair of shards eligible for merging`,
+    )
   }
 
   /** Splits and merges until there are `target` open shards of even size. */
@@ -140,42 +168,18 @@ export class Stream {
       if (shard.hashRange.start < boundary) this.split(shard, boundary, nowMs)
     }
     const wanted = new Set(boundaries)
-    for (;;) {
-      const surplus = this.#open.findIndex(({ hashRange }) => !wanted.has(hashRange.start))
-      if (surplus < 1) return
-      this.merge(this.#open[surplus - 1]!, this.#open[surplus]!, nowMs)
+    let at = 1
+    while (at < this.openShards.length) {
+      const shard = this.openShards[at]!
+      if (wanted.has(shard.hashRange.start)) at++
+      else this.merge(this.openShards[at - 1]!, shard, nowMs)
     }
   }
 
-  #replace(parents: Shard[], ranges: HashRange[], nowMs: number): void {
-    for (const parent of parents) {
-      if (!parent.isOpen) {
-        throw new ServiceError(
-          'ResourceInUseException',
-          `Shard ${parent.id} in stream ${this.name} under account 000000000000 is closed.`,
-        )
-      }
-    }
-    for (const parent of parents) parent.close(this.#sequenceNumbers.next(nowMs, parent.number), nowMs)
-    for (const range of ranges) {
-      const child = this.#addShard(range, parents, nowMs)
-      for (const parent of parents) parent.children.push(child)
-    }
-    this.#sortOpen()
-  }
-
-  #addShard(hashRange: HashRange, parents: readonly Shard[], nowMs: number): Shard {
-    const number = this.shards.length
-    const startingSequenceNumber = this.#sequenceNumbers.next(nowMs, number)
-    const shard = new Shard({ number, hashRange, parents, startingSequenceNumber, createdMs: nowMs })
-    this.shards.push(shard)
-    return shard
-  }
-
-  #sortOpen(): void {
-    this.#open = this.shards
-      .filter(({ isOpen }) => isOpen)
-      .sort((a, b) => (a.hashRange.start < b.hashRange.start ? -1 : 1))
+  /** The wall clock may be set back; records and closed shards are found by their times, so those may not. */
+  #forward(nowMs: number): number {
+    this.#lastMs = Math.max(this.#lastMs, nowMs)
+    return this.#lastMs
   }
 
   #trimOldest(): void {
@@ -188,6 +192,6 @@ export class Stream {
   }
 }
 
-function sizeOf(record: StoredRecord): number {
-  return record.data.length + record.partitionKey.length + RECORD_OVERHEAD_BYTES
+function sizeOf({ data, partitionKey }: StoredRecord): number {
+  return data.length + (partitionKey?.length ?? 0) + RECORD_OVERHEAD_BYTES
 }

@@ -1,64 +1,101 @@
-import { MAX_RECORD_BYTES } from './descriptions.ts'
-import type { KinesisModel } from './kinesis-model.ts'
-import { hashKeyOfEntry, nullValue, type PutEntry, type Request } from './requests.ts'
-import { invalidArgument, ServiceError, validation } from './service-error.ts'
+import { checkEntry, hashKeyOfEntry, type PutEntry, sizeOfEntry } from './put-entry.ts'
+import { nullValue, outOfBounds, type Request, refuseDryRun } from './requests.ts'
+import type { Service } from './service.ts'
+import { invalidArgument, streamLabel, throughputExceeded } from './service-error.ts'
 import type { Shard } from './shard.ts'
 import type { Stream } from './stream.ts'
 
 const MAX_RECORDS = 500
 const MAX_REQUEST_BYTES = 10 * 2 ** 20
 
-export function putRecord(model: KinesisModel, request: Request): object {
-  const stream = model.stream(request)
-  const entry = request as unknown as PutEntry
-  const shard = stream.shardFor(hashKeyOfEntry(entry, MAX_RECORD_BYTES))
-  if (!admits(shard, entry, model)) {
-    throw new ServiceError('ProvisionedThroughputExceededException', exceeded(stream, shard))
-  }
-  const { sequenceNumber } = stream.put(shard, entry.PartitionKey, entry.Data, model.nowMs)
-  return { ShardId: shard.id, SequenceNumber: sequenceNumber, EncryptionType: 'NONE' }
+/** Why an entry of a PutRecords is not taken. */
+export type EntryErrorCode = 'ProvisionedThroughputExceededException' | 'InternalFailure'
+
+interface EntryResult {
+  readonly SequenceNumber?: string
+  readonly ShardId?: string
+  readonly ErrorCode?: EntryErrorCode
+  readonly ErrorMessage?: string
 }
 
-/** All entries are checked before the first is written; each then succeeds or is throttled on its own. */
-export function putRecords(model: KinesisModel, request: Request): object {
-  const stream = model.stream(request)
-  const entries = request.Records as readonly PutEntry[] | undefined
-  if (!Array.isArray(entries)) throw nullValue('records')
-  if (entries.length < 1 || entries.length > MAX_RECORDS) {
-    const bound = entries.length < 1 ? 'greater than or equal to 1' : `less than or equal to ${MAX_RECORDS}`
-    throw validation(
-      `Value '[${entries.length} records]' at 'records' failed to satisfy constraint: Member must have length ${bound}`,
-    )
+export function putRecord(service: Service, request: Request): object {
+  const stream = service.servingStream(request)
+  const entry = request as unknown as PutEntry
+  checkEntry(entry, stream.maxRecordKiB * 1024, stream.distributesByKey)
+  const shard = shardOf(stream, entry)
+  refuseDryRun(request)
+  if (!admits(shard, entry, service)) throw throughputExceeded(exceeded(stream, shard))
+  const { sequenceNumber } = stream.put(shard, entry.PartitionKey, entry.Data, service.wallMs)
+  shard.announce()
+  return { ShardId: shard.id, SequenceNumber: sequenceNumber, EncryptionType: encryptionOf(stream) }
+}
+
+/**
+ * All entries are checked before the first is written; each then succeeds or fails on its own.
+ *
+ * @param failing entries, by index, that fail whatever the limits say
+ */
+export function putRecords(
+  service: Service,
+  request: Request,
+  failing: ReadonlyMap<number, EntryErrorCode> = new Map(),
+): object {
+  const stream = service.servingStream(request)
+  const entries = entriesOf(request)
+  const maxRecordBytes = stream.maxRecordKiB * 1024
+  let bytes = 0
+  for (const entry of entries) {
+    checkEntry(entry, maxRecordBytes, stream.distributesByKey)
+    bytes += sizeOfEntry(entry)
   }
-  const shards = entries.map((entry) => stream.shardFor(hashKeyOfEntry(entry, MAX_RECORD_BYTES)))
-  const bytes = entries.reduce((sum, entry) => sum + sizeOf(entry), 0)
   if (bytes > MAX_REQUEST_BYTES) throw invalidArgument(`Records size exceeds ${MAX_REQUEST_BYTES / 2 ** 20} MB limit`)
+  const shards = entries.map((entry) => shardOf(stream, entry))
+  refuseDryRun(request)
 
   let failed = 0
-  const results = entries.map((entry, index) => {
+  const results = entries.map((entry, index): EntryResult => {
     const shard = shards[index]!
-    if (!admits(shard, entry, model)) {
+    const code = failing.get(index) ?? (admits(shard, entry, service) ? undefined : THROTTLED)
+    if (code !== undefined) {
       failed++
-      return { ErrorCode: 'ProvisionedThroughputExceededException', ErrorMessage: exceeded(stream, shard) }
+      return {
+        ErrorCode: code,
+        ErrorMessage: code === THROTTLED ? exceeded(stream, shard) : 'Internal service failure.',
+      }
     }
-    const { sequenceNumber } = stream.put(shard, entry.PartitionKey, entry.Data, model.nowMs)
+    const { sequenceNumber } = stream.put(shard, entry.PartitionKey, entry.Data, service.wallMs)
     return { SequenceNumber: sequenceNumber, ShardId: shard.id }
   })
-  return { FailedRecordCount: failed, Records: results, EncryptionType: 'NONE' }
+  for (const shard of new Set(shards)) shard.announce()
+  return { FailedRecordCount: failed, Records: results, EncryptionType: encryptionOf(stream) }
 }
 
-function admits({ limits }: Shard, entry: PutEntry, { limits: limited, nowMs }: KinesisModel): boolean {
+const THROTTLED = 'ProvisionedThroughputExceededException'
+
+function entriesOf(request: Request): readonly PutEntry[] {
+  const entries = request.Records as readonly PutEntry[] | undefined
+  if (!Array.isArray(entries)) throw nullValue('records')
+  if (entries.length >= 1 && entries.length <= MAX_RECORDS) return entries
+  const bound = entries.length < 1 ? 'greater than or equal to 1' : `less than or equal to ${MAX_RECORDS}`
+  throw outOfBounds('records', `[${entries.length} records]`, `have length ${bound}`)
+}
+
+function shardOf(stream: Stream, entry: PutEntry): Shard {
+  return stream.distributesByKey ? stream.shardFor(hashKeyOfEntry(entry)) : stream.nextInTurn()
+}
+
+function admits({ limits }: Shard, entry: PutEntry, { limits: limited, monotonicMs }: Service): boolean {
   if (!limited) return true
-  if (!limits.bytesIn.isOpen(nowMs) || !limits.recordsIn.isOpen(nowMs)) return false
-  limits.bytesIn.take(sizeOf(entry))
+  if (!limits.bytesIn.isOpen(monotonicMs) || !limits.recordsIn.hasOne(monotonicMs)) return false
+  limits.bytesIn.take(sizeOfEntry(entry))
   limits.recordsIn.take(1)
   return true
 }
 
-function sizeOf({ PartitionKey, Data }: PutEntry): number {
-  return Data.length + Buffer.byteLength(PartitionKey)
+function encryptionOf({ keyId }: Stream): 'NONE' | 'KMS' {
+  return keyId === undefined ? 'NONE' : 'KMS'
 }
 
 function exceeded(stream: Stream, shard: Shard): string {
-  return `Rate exceeded for shard ${shard.id} in stream ${stream.name} under account 000000000000.`
+  return `Rate exceeded for shard ${shard.id} in ${streamLabel(stream.name)}.`
 }

@@ -9,76 +9,13 @@ import {
   UpdateItemCommand,
 } from '@aws-sdk/client-dynamodb'
 import {
-  GetRecordsCommand,
-  GetShardIteratorCommand,
+  CreateStreamCommand,
+  DescribeStreamSummaryCommand,
   KinesisClient,
-  ListShardsCommand,
-  PutRecordsCommand,
-  SplitShardCommand,
+  ListStreamsCommand,
 } from '@aws-sdk/client-kinesis'
-import { NodeHttpHandler } from '@smithy/node-http-handler'
-import { describe, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 import { startLocal } from '../src/local.ts'
-
-const clients = [
-  ['the default HTTP/2 client', () => ({})],
-  ['an HTTP/1.1 client', () => ({ requestHandler: new NodeHttpHandler() })],
-] as const
-
-describe.each(clients)('with %s of the SDK', (_, settings) => {
-  test('records are put, read back, and followed through a split', async () => {
-    await using local = await startLocal({ streams: { orders: 1 } })
-    const kinesis = new KinesisClient({ ...local.kinesis, ...settings() })
-    try {
-      const put = await kinesis.send(
-        new PutRecordsCommand({
-          StreamName: 'orders',
-          Records: [
-            { PartitionKey: 'é', Data: Buffer.from([0, 255, 128]) },
-            { PartitionKey: 'empty', Data: new Uint8Array() },
-          ],
-        }),
-      )
-      expect(put.FailedRecordCount).toBe(0)
-      const shardId = put.Records?.[0]?.ShardId
-      await kinesis.send(
-        new SplitShardCommand({ StreamName: 'orders', ShardToSplit: shardId, NewStartingHashKey: `${2n ** 127n}` }),
-      )
-      const { ShardIterator } = await kinesis.send(
-        new GetShardIteratorCommand({ StreamName: 'orders', ShardId: shardId, ShardIteratorType: 'TRIM_HORIZON' }),
-      )
-      const got = await kinesis.send(new GetRecordsCommand({ ShardIterator }))
-      expect(got.Records?.map(({ PartitionKey, Data }) => [PartitionKey, [...(Data ?? [])]])).toEqual([
-        ['é', [0, 255, 128]],
-        ['empty', []],
-      ])
-      expect(got.Records?.map(({ SequenceNumber }) => SequenceNumber)).toEqual(
-        put.Records?.map(({ SequenceNumber }) => SequenceNumber),
-      )
-      expect(Math.abs((got.Records?.[0]?.ApproximateArrivalTimestamp?.getTime() ?? 0) - Date.now())).toBeLessThan(
-        60_000,
-      )
-      expect(got.NextShardIterator).toBeUndefined()
-      expect(got.ChildShards?.map(({ ParentShards }) => ParentShards)).toEqual([[shardId], [shardId]])
-    } finally {
-      kinesis.destroy()
-    }
-  })
-
-  test('an error comes out under its name and with its text', async () => {
-    await using local = await startLocal()
-    const kinesis = new KinesisClient({ ...local.kinesis, ...settings() })
-    try {
-      await expect(kinesis.send(new ListShardsCommand({ StreamName: 'missing' }))).rejects.toMatchObject({
-        name: 'ResourceNotFoundException',
-        message: 'Stream missing under account 000000000000 not found.',
-        $metadata: { httpStatusCode: 400 },
-      })
-    } finally {
-      kinesis.destroy()
-    }
-  })
-})
 
 test('DynamoDB serves conditional updates', async () => {
   await using local = await startLocal()
@@ -128,18 +65,63 @@ test('a process that has stopped it ends by itself', async () => {
 })
 
 test.each([
-  [{ shards: 4 }, 'unknown option "shards"'],
-  [{ streams: { orders: 0 } }, 'stream "orders": expected a number of shards'],
-  [{ limits: 'off' }, '"limits" must be true or false'],
-  [{ retentionBytes: 0 }, '"retentionBytes" must be'],
+  [{ shards: 4 }, 'startLocal: unknown option "shards"; did you mean'],
+  [{ kinesisport: 1 }, 'unknown option "kinesisport"; did you mean "kinesisPort"?'],
+  [{ streams: ['orders'] }, '"streams" must be an object with a number of shards for each stream'],
+  [{ streams: { orders: 0 } }, 'a number of shards of at least 1 for stream "orders", got {"orders":0}'],
+  [{ streams: { 'or ders': 1 } }, 'which "or ders" is not'],
+  [{ limits: 'off' }, '"limits" must be true or false, got "off"'],
+  [{ retentionBytes: 0 }, '"retentionBytes" must be a number above 0, got 0'],
   [{ retentionMs: '1' }, '"retentionMs" must be'],
-  [{ kinesisPort: 70_000 }, '"kinesisPort" must be a port'],
+  [{ createMs: -1 }, '"createMs" must be milliseconds, at least 0'],
+  [{ clock: 'fake' }, '"clock" must be "real" or "manual", got "fake"'],
+  [{ tls: 1 }, '"tls" must be true or false'],
+  [{ dynamodb: 'no' }, '"dynamodb" must be true or false'],
+  [{ kinesisPort: 70_000 }, '"kinesisPort" must be a port from 0 to 65535, got 70000'],
 ])('the options %j are refused', async (options, message) => {
   await expect(startLocal(options as object)).rejects.toThrow(message)
 })
 
-test('a port that is taken is reported, not waited for', async () => {
-  await using local = await startLocal()
-  const kinesisPort = Number(new URL(local.kinesisEndpoint).port)
-  await expect(startLocal({ kinesisPort })).rejects.toThrow('EADDRINUSE')
+test('options that are undefined are not given', async () => {
+  await using local = await startLocal({ streams: { orders: 1 }, limits: undefined, dynamodb: false } as object)
+  expect(local.kinesisEndpoint).toMatch(/^http:/)
+})
+
+test.each(['kinesisPort', 'kinesisTlsPort', 'dynamodbPort'])(
+  'a %s that is taken is reported, not waited for',
+  async (name) => {
+    await using local = await startLocal({ dynamodb: false })
+    const port = Number(new URL(local.kinesisEndpoint).port)
+    await expect(startLocal({ tls: true, [name]: port })).rejects.toThrow(
+      `can't listen on 127.0.0.1:${port}: the port is in use`,
+    )
+  },
+)
+
+test('without DynamoDB there is Kinesis alone, and what is asked of the other says so', async () => {
+  await using local = await startLocal({ dynamodb: false })
+  expect(() => local.dynamodb).toThrow('There is no DynamoDB here: start without { dynamodb: false }.')
+  expect(() => local.dynamodbEndpoint).toThrow('There is no DynamoDB here')
+})
+
+test('streams of the start are there at once, however many and however long others take', async () => {
+  const streams = Object.fromEntries(Array.from({ length: 8 }, (_, index) => [`stream-${index}`, 2]))
+  await using local = await startLocal({ streams, createMs: 60_000, dynamodb: false })
+  const kinesis = new KinesisClient(local.kinesis)
+  try {
+    expect((await kinesis.send(new ListStreamsCommand())).StreamNames).toEqual(Object.keys(streams))
+    await kinesis.send(new CreateStreamCommand({ StreamName: 'later', ShardCount: 1 }))
+    const statusOf = async (StreamName: string) =>
+      (await kinesis.send(new DescribeStreamSummaryCommand({ StreamName }))).StreamDescriptionSummary?.StreamStatus
+    expect([await statusOf('stream-7'), await statusOf('later')]).toEqual(['ACTIVE', 'CREATING'])
+  } finally {
+    kinesis.destroy()
+  }
+})
+
+test('what is asked of stopped servers is refused, and that they stopped is told', async () => {
+  const local = await startLocal({ dynamodb: false })
+  await local.stop()
+  await expect(local.faults.clear()).rejects.toThrow('The local servers have been stopped.')
+  await expect(local.closed).resolves.toBeUndefined()
 })

@@ -69,7 +69,7 @@ export class FaultyStream {
     return this.#model.streamNamed(STREAM).shards.flatMap(({ id, hashRange, log }) =>
       Array.from({ length: log.length }, (_, index) => log.at(index)!).flatMap(
         ({ partitionKey, data, sequenceNumber }) =>
-          userRecordsIn(partitionKey, data).map(({ key, explicit, bytes }, subSequenceNumber) => {
+          userRecordsIn(partitionKey ?? '', data).map(({ key, explicit, bytes }, subSequenceNumber) => {
             const text = Buffer.from(bytes).toString()
             const hashKey = explicit === undefined ? (explicitHashKeyIn(text) ?? hashKeyOf(key)) : BigInt(explicit)
             return { text, hashKey, shardId: id, range: hashRange, sequenceNumber, subSequenceNumber }
