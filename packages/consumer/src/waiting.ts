@@ -1,5 +1,8 @@
 import { type Clock, orAborted } from '@shardwise/core'
 
+/** Nobody sees it, and without a reason an exception is made, stack and all, which takes longer than everything else here. */
+const OVER = 'over'
+
 /** Sleeps; resolves to false at once when the signal is aborted, instead of rejecting. */
 export async function pause(clock: Clock, ms: number, signal: AbortSignal): Promise<boolean> {
   try {
@@ -18,7 +21,7 @@ export async function within<T>(clock: Clock, ms: number, work: (signal: AbortSi
   try {
     return await orAborted(work(over.signal), over.signal)
   } finally {
-    over.abort()
+    over.abort(OVER)
     await timer
   }
 }
@@ -48,7 +51,7 @@ export class Wakeup {
   async until(holds: () => boolean, signal: AbortSignal, clock: Clock, ms: number): Promise<boolean> {
     const over = new AbortController()
     const either = AbortSignal.any([signal, over.signal])
-    const timer = pause(clock, ms, either).then(() => over.abort())
+    const timer = pause(clock, ms, either).then(() => over.abort(OVER))
     try {
       while (!holds()) await this.wait(either)
       return true
@@ -56,7 +59,7 @@ export class Wakeup {
       if (!either.aborted) throw error
       return holds()
     } finally {
-      over.abort()
+      over.abort(OVER)
       await timer
     }
   }

@@ -26,6 +26,9 @@ export interface StreamWriterOptions extends ResolvedOptions {
 
 const BACKOFF: Backoff = { baseMs: 50, maxMs: 2_000 }
 
+/** Why a sleep is given up. Without a reason an exception is made, stack and all. */
+const EARLIER = 'not needed any more'
+
 /** A longer timer of Node's fires at once. */
 const LONGEST_SLEEP_MS = 2 ** 31 - 1
 
@@ -117,7 +120,7 @@ export class StreamWriter {
   /** Makes sure that expiry and lanes are looked at by then. */
   wakeAt(atMs: number, nowMs: number): void {
     if (atMs >= this.#wakeAtMs || this.#abort.signal.aborted) return
-    this.#wake?.abort()
+    this.#wake?.abort(EARLIER)
     const wake = new AbortController()
     this.#wake = wake
     this.#wakeAtMs = atMs
@@ -140,7 +143,7 @@ export class StreamWriter {
   }
 
   #cancelWake(): void {
-    this.#wake?.abort()
+    this.#wake?.abort(EARLIER)
     this.#wakeAtMs = Number.POSITIVE_INFINITY
   }
 
