@@ -1,0 +1,70 @@
+import type { Cut, ServiceName, Weather } from './network.ts'
+import { FAIR } from './network.ts'
+import type { Fault } from './plan.ts'
+import type { SimulatedProcess } from './process.ts'
+
+type Lasting = Extract<Fault, { readonly forMs: number }>
+type Of<Kind extends Lasting['kind']> = Extract<Lasting, { readonly kind: Kind }>
+
+/** The faults that are under way. */
+export class Disturbances {
+  readonly #active = new Set<Lasting>()
+
+  begin(fault: Lasting): void {
+    this.#active.add(fault)
+  }
+
+  end(fault: Lasting): void {
+    this.#active.delete(fault)
+  }
+
+  endAll(): void {
+    this.#active.clear()
+  }
+
+  weather(service: ServiceName): Weather {
+    return this.#all('weather').reduce<Weather>(
+      (worst, weather) =>
+        weather.service !== service
+          ? worst
+          : {
+              lost: Math.max(worst.lost, weather.lost),
+              answerLost: Math.max(worst.answerLost, weather.answerLost),
+              late: Math.max(worst.late, weather.late),
+              slowMs: Math.max(worst.slowMs, weather.slowMs),
+            },
+      FAIR,
+    )
+  }
+
+  cut(process: SimulatedProcess, service: ServiceName): Cut {
+    const partition = this.#all('partition').find(
+      (each) => each.service === service && process.name.startsWith(`${each.place}`),
+    )
+    return partition?.cut ?? 'none'
+  }
+
+  /** How probable each kind of refusal is. */
+  get dynamodbErrors(): { throttle: number; internalError: number } {
+    const worst = { throttle: 0, internalError: 0 }
+    for (const { service, error, probability } of this.#all('errors')) {
+      if (service === 'dynamodb' && (error === 'throttle' || error === 'internalError')) {
+        worst[error] = Math.max(worst[error], probability)
+      }
+    }
+    return worst
+  }
+
+  get staleMs(): number {
+    return Math.max(0, ...this.#all('stale').map(({ lagMs }) => lagMs))
+  }
+
+  /** How probable it is that a handler does this. */
+  handlers(act: Of<'handlers'>['act']): number {
+    return Math.max(0, ...this.#all('handlers').map((each) => (each.act === act ? each.probability : 0)))
+  }
+
+  #all<Kind extends Lasting['kind']>(kind: Kind): Of<Kind>[] {
+    return [...this.#active].filter((fault): fault is Of<Kind> => fault.kind === kind)
+  }
+}

@@ -1,0 +1,64 @@
+import { type ChildProcess, fork } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import type { Invariant } from './violation.ts'
+
+/** What a run of one seed came to, as its process tells it. */
+export interface SeedResult {
+  readonly seed: number
+  readonly virtualMs: number
+  readonly happenings: number
+  readonly puts: number
+  readonly acknowledged: number
+  readonly repeated: number
+  readonly expired: number
+  readonly steadyAfterMs: number
+  /** Faults in the plan. */
+  readonly faults: number
+  readonly violation: { readonly invariant: Invariant; readonly message: string } | undefined
+}
+
+export interface ExploreOptions {
+  readonly seeds: Iterable<number>
+  readonly processes: number
+  readonly onResult: (result: SeedResult) => void
+  /** Flags of Node for the processes, such as the one that plants a mutation. */
+  readonly execArgv?: readonly string[]
+  readonly env?: Readonly<Record<string, string>>
+  /** Asked before each seed. */
+  readonly isOver?: () => boolean
+}
+
+const RUNNER = fileURLToPath(new URL('./seed-runner.ts', import.meta.url))
+
+/** Runs many seeds in processes of their own, each of which gets the next seed when it is done with one. */
+export async function explore(options: ExploreOptions): Promise<void> {
+  const seeds = options.seeds[Symbol.iterator]()
+  const runners = Array.from({ length: options.processes }, () => runThrough(seeds, options))
+  await Promise.all(runners)
+}
+
+function runThrough(seeds: Iterator<number>, { onResult, execArgv, env, isOver }: ExploreOptions): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>()
+  const child: ChildProcess = fork(RUNNER, {
+    execArgv: ['--conditions=shardwise-source', ...(execArgv ?? [])],
+    env: { ...process.env, ...env },
+    serialization: 'advanced',
+  })
+  let current: number | undefined
+  const next = (): void => {
+    const { done, value } = isOver?.() ? { done: true, value: undefined } : seeds.next()
+    current = done ? undefined : value
+    if (current === undefined) child.disconnect()
+    else child.send(current)
+  }
+  child.on('message', (result: SeedResult | 'ready') => {
+    if (result !== 'ready') onResult(result)
+    next()
+  })
+  child.on('error', reject)
+  child.on('exit', (code, signal) => {
+    if (code === 0 && current === undefined) resolve()
+    else reject(new Error(`the process that ran seed ${current} ended with ${signal ?? `code ${code}`}`))
+  })
+  return promise
+}

@@ -1,0 +1,93 @@
+import type { AttributeValue } from '@aws-sdk/client-dynamodb'
+import { comparePositions, isSentinel, type Position, SHARD_END } from '@shardwise/records'
+import type { SimulatedProcess } from './process.ts'
+import type { StoredShard, StoredStream } from './stored-stream.ts'
+import { type Invariant, Violation } from './violation.ts'
+
+type Item = Readonly<Record<string, AttributeValue>>
+
+export interface LeaseWrite {
+  readonly key: string
+  readonly before: Item | undefined
+  readonly after: Item | undefined
+  readonly writer: SimulatedProcess
+}
+
+/** Looks at every write to the lease table. */
+export class LeaseWitness {
+  readonly #stored: StoredStream
+  readonly #nowMs: () => number
+  readonly #report: (violation: Violation) => void
+  /** Which start of which worker took each lease up last. */
+  readonly #holders = new Map<string, SimulatedProcess>()
+  readonly #checkpoints = new Map<string, Position>()
+  #expired = 0
+
+  constructor(stored: StoredStream, nowMs: () => number, report: (violation: Violation) => void) {
+    this.#stored = stored
+    this.#nowMs = nowMs
+    this.#report = report
+  }
+
+  /** User records that nobody could handle before they expired. */
+  get expired(): number {
+    return this.#expired
+  }
+
+  written({ key, before, after, writer }: LeaseWrite): void {
+    const shard = this.#stored.shard(key)
+    if (shard === undefined || after === undefined) return
+    if (after.shardwiseToken?.S !== before?.shardwiseToken?.S) this.#holders.set(key, writer)
+    const checkpoint = checkpointOf(after)
+    const last = this.#checkpoints.get(key)
+    if (last !== undefined && comparePositions(checkpoint, last) === 0) return
+    this.#checkpoints.set(key, checkpoint)
+    if (last !== undefined && comparePositions(checkpoint, last) < 0) {
+      this.#object(
+        'checkpoint never moves back',
+        `${writer.name} sets ${key} from ${show(last)} back to ${show(checkpoint)}`,
+      )
+    }
+    if (before === undefined) return
+    const holder = this.#holders.get(key)
+    const owner = (before.checkpointOwner ?? before.leaseOwner)?.S
+    if (holder !== writer || owner === undefined || !writer.name.startsWith(`${owner}#`)) {
+      this.#object(
+        'only the holder checkpoints',
+        `${writer.name} checkpoints ${key}, which ${owner ?? 'nobody'} owns and ${holder?.name ?? 'nobody'} took up last`,
+      )
+    }
+    this.#checkCovered(shard, checkpoint, writer)
+  }
+
+  #checkCovered(shard: StoredShard, checkpoint: Position, writer: SimulatedProcess): void {
+    const isEnd = checkpoint.sequenceNumber === SHARD_END.sequenceNumber
+    if (!isEnd && isSentinel(checkpoint)) return
+    for (const record of this.#stored.takeCovered(shard, isEnd ? 'end' : checkpoint)) {
+      if (record.finished) continue
+      if (!this.#stored.hasExpired(record, this.#nowMs())) {
+        this.#object(
+          'checkpoint covers finished records',
+          `${writer.name} checkpoints ${shard.shardId} at ${show(checkpoint)}, but ${record.text} at ${show(record)} isn't finished`,
+        )
+      } else {
+        this.#expired++
+      }
+    }
+  }
+
+  #object(invariant: Invariant, message: string): void {
+    this.#report(new Violation(invariant, message))
+  }
+}
+
+function checkpointOf(item: Item): Position {
+  return {
+    sequenceNumber: item.checkpoint?.S ?? '',
+    subSequenceNumber: Number(item.checkpointSubSequenceNumber?.N ?? 0),
+  }
+}
+
+function show({ sequenceNumber, subSequenceNumber }: Position): string {
+  return `${sequenceNumber}:${subSequenceNumber}`
+}

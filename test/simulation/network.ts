@@ -1,0 +1,141 @@
+import type { Random } from '@shardwise/core'
+import type { SimulatedProcess } from './process.ts'
+import { between, chance } from './randomness.ts'
+import type { VirtualTime } from './virtual-time.ts'
+
+export type ServiceName = 'kinesis' | 'dynamodb'
+
+/** What may happen to requests, as probabilities. */
+export interface Weather {
+  /** The request never arrives. */
+  readonly lost: number
+  /** It is executed, but its answer never arrives. */
+  readonly answerLost: number
+  /** It is executed after its sender has given it up. */
+  readonly late: number
+  /** Added to every way there and back, at most, in milliseconds. */
+  readonly slowMs: number
+}
+
+export const FAIR: Weather = { lost: 0, answerLost: 0, late: 0, slowMs: 0 }
+
+/** Which direction between a process and a service is cut. */
+export type Cut = 'none' | 'requests' | 'answers'
+
+export interface Call<Answer> {
+  readonly process: SimulatedProcess
+  readonly service: ServiceName
+  readonly timeoutMs: number
+  readonly signal: AbortSignal | undefined
+  /** At the service, in one piece; what it throws is the service's answer too. */
+  readonly execute: () => Answer
+  readonly describe: () => string
+}
+
+export interface NetworkOptions {
+  readonly time: VirtualTime
+  readonly random: Random
+  readonly weather: (service: ServiceName) => Weather
+  readonly cut: (process: SimulatedProcess, service: ServiceName) => Cut
+  readonly trace: (process: string, text: () => string) => void
+}
+
+/** One way, with nothing wrong. */
+const WAY_MS = [0.5, 6] as const
+/** What is late arrives after so many timeouts. */
+const LATE = [1, 4] as const
+/** Of what is lost, so much breaks the connection, which shows at once; the rest is only missed. */
+const RESETS = 0.5
+/** Of what is on its way when its sender dies, so much gets lost. */
+const LOST_WITH_SENDER = 0.5
+
+/** Carries requests from processes to services and answers back, as well as the weather allows. */
+export class Network {
+  readonly #options: NetworkOptions
+
+  constructor(options: NetworkOptions) {
+    this.#options = options
+  }
+
+  call<Answer>({ process, service, timeoutMs, signal, execute, describe }: Call<Answer>): Promise<Answer> {
+    const { time, random, weather, cut, trace } = this.#options
+    return new Promise((resolve, reject) => {
+      if (signal?.aborted) {
+        reject(abortError())
+        return
+      }
+      const { lost, answerLost, late, slowMs } = weather(service)
+      const wayMs = (): number => between(random, ...WAY_MS) + random() * slowMs
+      const isLost = chance(random, lost)
+      const isAnswerLost = chance(random, answerLost)
+      const breaks = chance(random, RESETS)
+      const diesWithSender = chance(random, LOST_WITH_SENDER)
+      const thereMs = chance(random, late) ? timeoutMs * between(random, ...LATE) : wayMs()
+      const backMs = wayMs()
+
+      let isSettled = false
+      const settle = (how: () => string, act: () => void): void =>
+        process.enter(() => {
+          if (isSettled) return
+          isSettled = true
+          signal?.removeEventListener('abort', onAbort)
+          time.cancel(timer)
+          trace(process.name, () => `${describe()} ${how()}`)
+          act()
+        })
+      const fail = (error: Error): void =>
+        settle(
+          () => `fails: ${error.name} ${error.message}`,
+          () => reject(error),
+        )
+      const onAbort = (): void => {
+        isSettled = true
+        time.cancel(timer)
+        reject(abortError())
+      }
+      const timer = time.after(timeoutMs, () => fail(named('TimeoutError', `no answer within ${timeoutMs} ms`)))
+      signal?.addEventListener('abort', onAbort, { once: true })
+
+      time.after(thereMs, () => {
+        const way = cut(process, service)
+        if (isLost || way === 'requests' || (process.isDead && diesWithSender)) {
+          trace(process.name, () => `${describe()} is lost on its way`)
+          if (breaks && way !== 'requests') time.after(backMs, () => fail(connectionReset()))
+          return
+        }
+        let answer: Answer | undefined
+        let error: Error | undefined
+        try {
+          answer = execute()
+        } catch (thrown) {
+          error = thrown as Error
+        }
+        if (isAnswerLost || cut(process, service) === 'answers') {
+          trace(process.name, () => `${describe()} is done and its answer lost`)
+          if (breaks && cut(process, service) === 'none') time.after(backMs, () => fail(connectionReset()))
+          return
+        }
+        time.after(backMs, () => {
+          if (error !== undefined) fail(error)
+          else
+            settle(
+              () => 'is answered',
+              () => resolve(answer as Answer),
+            )
+        })
+      })
+    })
+  }
+}
+
+function named(name: string, message: string): Error {
+  return Object.assign(new Error(message), { name })
+}
+
+function connectionReset(): Error {
+  return Object.assign(new Error('read ECONNRESET'), { code: 'ECONNRESET' })
+}
+
+function abortError(): Error {
+  return named('AbortError', 'Request aborted')
+}

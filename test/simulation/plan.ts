@@ -1,0 +1,262 @@
+import type { Random } from '@shardwise/core'
+import type { ServiceName, Weather } from './network.ts'
+import { between, chance, integer, pick, Randomness } from './randomness.ts'
+
+/** One thing that goes wrong, or changes, at a time. Workers and producers are named by their place. */
+export type Fault =
+  /** The process dies at once; a new one comes after `restartMs`, with the same name or a new one. */
+  | {
+      readonly kind: 'kill'
+      readonly atMs: number
+      readonly place: string
+      readonly restartMs: number
+      readonly renamed: boolean
+    }
+  /** The process leaves in good order; a new one comes after `restartMs`. */
+  | { readonly kind: 'leave'; readonly atMs: number; readonly place: string; readonly restartMs: number }
+  /** Nothing of the process runs for a while. */
+  | { readonly kind: 'pause'; readonly atMs: number; readonly place: string; readonly forMs: number }
+  /** No request, or no answer, passes between a process and a service. */
+  | {
+      readonly kind: 'partition'
+      readonly atMs: number
+      readonly forMs: number
+      readonly place: string
+      readonly service: ServiceName
+      readonly cut: 'requests' | 'answers'
+    }
+  | ({
+      readonly kind: 'weather'
+      readonly atMs: number
+      readonly forMs: number
+      readonly service: ServiceName
+    } & Weather)
+  /** A service refuses calls for going too fast, fails inside, or (Kinesis) refuses a part of the records, or an iterator as expired. */
+  | {
+      readonly kind: 'errors'
+      readonly atMs: number
+      readonly forMs: number
+      readonly service: ServiceName
+      readonly error: 'throttle' | 'internalError' | 'partialFailure' | 'expiredIterator'
+      readonly probability: number
+    }
+  /** Reads of the lease table, its indexes, and listings of shards are old. */
+  | { readonly kind: 'stale'; readonly atMs: number; readonly forMs: number; readonly lagMs: number }
+  | {
+      readonly kind: 'reshard'
+      readonly atMs: number
+      readonly act: 'split' | 'merge' | 'resize'
+      readonly where: number
+    }
+  /** Handlers take long, throw, or don't come back before the time is over or they are aborted. */
+  | {
+      readonly kind: 'handlers'
+      readonly atMs: number
+      readonly forMs: number
+      readonly act: 'slow' | 'throw' | 'hang'
+      readonly probability: number
+    }
+
+export interface ProducerPlan {
+  readonly place: string
+  readonly aggregation: boolean
+  readonly aggregationMaxSize: number
+  readonly recordMaxBufferedTime: number
+  readonly recordTtl: number
+  readonly maxRequestsInFlight: number
+  /** From one burst of puts to the next, on average. */
+  readonly gapMs: number
+  readonly burst: number
+  readonly paddingBytes: number
+}
+
+export interface WorkerPlan {
+  readonly place: string
+  /** When it is started first. */
+  readonly startMs: number
+  readonly concurrency: number
+  readonly maxAheadRecords: number
+  readonly maxRecords: number
+  readonly idleTimeBetweenReads: number
+  readonly handlerMs: number
+}
+
+/** A whole run, as plain data: the same plan gives the same run. */
+export interface Plan {
+  readonly seed: number
+  /** How long things go wrong. Afterwards all must become well. */
+  readonly durationMs: number
+  readonly shards: number
+  readonly limits: boolean
+  readonly reshardMs: number
+  readonly retentionMs: number
+  readonly failoverTime: number
+  readonly keysPerProducer: number
+  readonly producers: readonly ProducerPlan[]
+  readonly workers: readonly WorkerPlan[]
+  readonly faults: readonly Fault[]
+}
+
+const DAY_MS = 24 * 3_600_000
+
+export function planOf(seed: number): Plan {
+  const random = new Randomness(seed).stream('plan')
+  const durationMs = integer(random, 10, 90) * 1_000
+  const failoverTime = pick(random, [1_000, 3_000, 10_000])
+  const producers = Array.from({ length: integer(random, 1, 2) }, (_, index) => producerPlan(random, index))
+  const keysPerProducer = integer(random, 1, 12)
+  const load = {
+    durationMs,
+    keys: keysPerProducer * producers.length,
+    putsPerSecond: producers.reduce((sum, { gapMs, burst }) => sum + (1_000 * (1 + burst)) / 2 / gapMs, 0),
+  }
+  const workers = Array.from({ length: integer(random, 1, 4) }, (_, index) => workerPlan(random, index, load))
+  const common = { durationMs, failoverTime, places: [...producers, ...workers].map(({ place }) => place) }
+  return {
+    seed,
+    durationMs,
+    shards: integer(random, 1, 4),
+    limits: chance(random, 0.7),
+    reshardMs: pick(random, [0, 500, 5_000]),
+    // Long enough for what nobody hinders; a worker that is held up for longer loses records.
+    retentionMs: chance(random, 0.2) ? integer(random, 5, 60) * 1_000 : DAY_MS,
+    failoverTime,
+    keysPerProducer,
+    producers,
+    workers,
+    faults: faultsOf(random, common),
+  }
+}
+
+function producerPlan(random: Random, index: number): ProducerPlan {
+  const large = chance(random, 0.1)
+  return {
+    place: `producer-${index}`,
+    aggregation: chance(random, 0.6),
+    aggregationMaxSize: pick(random, [100, 1_000, 51_200]),
+    recordMaxBufferedTime: pick(random, [0, 20, 100, 500]),
+    recordTtl: pick(random, [2_000, 30_000, 30_000]),
+    maxRequestsInFlight: pick(random, [1, 2, 16]),
+    gapMs: large ? 400 : pick(random, [50, 200, 600]),
+    burst: large ? 2 : integer(random, 1, 6),
+    paddingBytes: large ? 60_000 : 0,
+  }
+}
+
+interface Load {
+  readonly durationMs: number
+  readonly keys: number
+  readonly putsPerSecond: number
+}
+
+/** So much faster than records come, one worker could handle them all: it has to catch up after a fault. */
+const SPARE = 4
+
+function workerPlan(random: Random, index: number, { durationMs, keys, putsPerSecond }: Load): WorkerPlan {
+  const concurrency = pick(random, [1, 4, 64])
+  const idleTimeBetweenReads = pick(random, [200, 500, 1_000])
+  const mostMs = (1_000 * Math.min(concurrency, keys)) / (SPARE * putsPerSecond)
+  const fewest = Math.ceil((SPARE * putsPerSecond * idleTimeBetweenReads) / 1_000)
+  return {
+    place: `worker-${index}`,
+    startMs: Math.round(index === 0 || chance(random, 0.6) ? random() * 500 : random() * durationMs),
+    concurrency,
+    maxAheadRecords: pick(random, [concurrency, 50, 10_000]),
+    maxRecords: pick(random, [fewest, 10_000]),
+    idleTimeBetweenReads,
+    handlerMs: +(pick(random, [0, 0.1, 1]) * Math.min(500, mostMs)).toFixed(3),
+  }
+}
+
+interface Common {
+  readonly durationMs: number
+  readonly failoverTime: number
+  readonly places: readonly string[]
+}
+
+/** Faults do most harm together: half of them come close to another. */
+function faultsOf(random: Random, common: Common): Fault[] {
+  const { durationMs, failoverTime } = common
+  const faults: Fault[] = []
+  for (let left = integer(random, 0, 14); left > 0; left--) {
+    const other = chance(random, 0.5) ? faults[integer(random, 0, faults.length)] : undefined
+    const atMs =
+      other === undefined
+        ? random() * durationMs
+        : Math.min(durationMs, other.atMs + random() * pick(random, [100, 1_000, failoverTime]))
+    faults.push(fault(random, Math.round(atMs), common))
+  }
+  return faults.sort((a, b) => a.atMs - b.atMs)
+}
+
+function fault(random: Random, atMs: number, { failoverTime, places }: Common): Fault {
+  const forMs = Math.round(between(random, 100, Math.max(3 * failoverTime, 5_000)))
+  const place = pick(random, places)
+  const service: ServiceName = chance(random, 0.5) ? 'kinesis' : 'dynamodb'
+  const probability = pick(random, [0.05, 0.3, 0.9])
+  const restartMs = Math.round(random() * 2 * failoverTime)
+  const share = (): number => (chance(random, 0.5) ? probability / 2 : 0)
+  switch (
+    pick(random, [
+      'kill',
+      'kill',
+      'leave',
+      'pause',
+      'partition',
+      'weather',
+      'errors',
+      'stale',
+      'reshard',
+      'reshard',
+      'reshard',
+      'handlers',
+    ] as const)
+  ) {
+    case 'kill':
+      return { kind: 'kill', atMs, place, restartMs, renamed: chance(random, 0.5) }
+    case 'leave':
+      return { kind: 'leave', atMs, place, restartMs }
+    case 'pause':
+      return { kind: 'pause', atMs, place, forMs }
+    case 'partition':
+      return { kind: 'partition', atMs, forMs, place, service, cut: chance(random, 0.5) ? 'requests' : 'answers' }
+    case 'weather':
+      return {
+        kind: 'weather',
+        atMs,
+        forMs,
+        service,
+        lost: share(),
+        answerLost: share(),
+        late: share(),
+        slowMs: pick(random, [0, 200, 1_000]),
+      }
+    case 'errors':
+      return {
+        kind: 'errors',
+        atMs,
+        forMs,
+        service,
+        error:
+          service === 'kinesis'
+            ? pick(random, ['throttle', 'internalError', 'partialFailure', 'expiredIterator'])
+            : pick(random, ['throttle', 'internalError']),
+        probability,
+      }
+    case 'stale':
+      return { kind: 'stale', atMs, forMs, lagMs: pick(random, [100, 1_000, 5_000]) }
+    case 'reshard':
+      return { kind: 'reshard', atMs, act: pick(random, ['split', 'split', 'merge', 'resize']), where: random() }
+    case 'handlers':
+      return { kind: 'handlers', atMs, forMs, act: pick(random, ['slow', 'throw', 'hang']), probability }
+  }
+}
+
+/** One line for a person. */
+export function describeFault(fault: Fault): string {
+  const { kind, atMs, ...rest } = fault
+  const details = Object.entries(rest).map(
+    ([name, value]) => `${name} ${typeof value === 'number' ? +value.toFixed(3) : value}`,
+  )
+  return `at ${(atMs / 1_000).toFixed(1)} s ${kind}: ${details.join(', ')}`
+}

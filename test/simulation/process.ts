@@ -1,0 +1,102 @@
+import type { Clock, Random } from '@shardwise/core'
+import type { VirtualTime } from './virtual-time.ts'
+
+export interface ProcessOptions {
+  readonly time: VirtualTime
+  /** Its own, for everything that is random inside. */
+  readonly random: Random
+  /** Which start of which program, such as `worker-1#2`. */
+  readonly name: string
+  /** How fast its monotonic clock runs: 1 is right. */
+  readonly clockRate: number
+  /** How far its wall clock is off. */
+  readonly wallOffsetMs: number
+}
+
+/** When the world begins: a fixed time, so that runs are the same. */
+export const EPOCH_MS: number = Date.UTC(2026, 0, 1)
+/** A timer may come early, by the granularity of the event loop's own clock, and late. */
+const TIMER_EARLY_MS = 0.5
+const TIMER_LATE_MS = 1.5
+
+/**
+ * A program on a machine, as its boundary: all that comes in from outside, an answer or a timer, comes through
+ * {@link enter}. A paused process gets it when it goes on; a dead one never does, so no promise of it ever settles again.
+ */
+export class SimulatedProcess implements Clock {
+  readonly name: string
+  readonly random: Random
+  readonly #time: VirtualTime
+  readonly #clockRate: number
+  readonly #wallOffsetMs: number
+  readonly #bornMs: number
+  #pausedUntilMs = 0
+  #dead = false
+
+  constructor({ time, random, name, clockRate, wallOffsetMs }: ProcessOptions) {
+    this.name = name
+    this.random = random
+    this.#time = time
+    this.#clockRate = clockRate
+    this.#wallOffsetMs = wallOffsetMs
+    this.#bornMs = time.nowMs
+  }
+
+  get isDead(): boolean {
+    return this.#dead
+  }
+
+  /** Nothing of it runs now. */
+  get isStopped(): boolean {
+    return this.#dead || this.#pausedUntilMs > this.#time.nowMs
+  }
+
+  kill(): void {
+    this.#dead = true
+  }
+
+  /** Stops everything inside for a while, as a garbage collection or a suspended machine does. */
+  pause(ms: number): void {
+    this.#pausedUntilMs = Math.max(this.#pausedUntilMs, this.#time.nowMs + ms)
+  }
+
+  /** Something comes in from outside. */
+  enter(run: () => void): void {
+    if (this.#dead) return
+    if (this.#pausedUntilMs > this.#time.nowMs) this.#time.at(this.#pausedUntilMs, () => this.enter(run))
+    else run()
+  }
+
+  monotonicMs(): number {
+    return (this.#time.nowMs - this.#bornMs) * this.#clockRate
+  }
+
+  wallMs(): number {
+    return EPOCH_MS + this.#wallOffsetMs + this.#time.nowMs * this.#clockRate
+  }
+
+  sleep(ms: number, signal?: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if (signal?.aborted) {
+        reject(signal.reason)
+        return
+      }
+      const wake = (): void => {
+        if (signal?.aborted) return
+        signal?.removeEventListener('abort', onAbort)
+        resolve()
+      }
+      const happening = this.#time.after(this.#timerMs(ms), () => this.enter(wake))
+      const onAbort = (): void => {
+        this.#time.cancel(happening)
+        reject(signal?.reason)
+      }
+      signal?.addEventListener('abort', onAbort, { once: true })
+    })
+  }
+
+  #timerMs(ms: number): number {
+    if (ms <= 0) return 0
+    return Math.max(0, ms / this.#clockRate - TIMER_EARLY_MS + this.random() * (TIMER_EARLY_MS + TIMER_LATE_MS))
+  }
+}

@@ -1,0 +1,47 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
+import { describe, expect, test } from 'vitest'
+import { explore, type SeedResult } from './explore.ts'
+import { type Plan, planOf } from './plan.ts'
+import { World } from './world.ts'
+
+const SEEDS = Number(process.env.SIMULATION_SEEDS ?? 60)
+const REGRESSIONS = new URL('./regressions/', import.meta.url)
+
+test(`${SEEDS} seeds keep every promise`, async () => {
+  const results: SeedResult[] = []
+  await explore({
+    seeds: Array.from({ length: SEEDS }, (_, index) => index + 1),
+    processes: availableParallelism(),
+    onResult: (result) => results.push(result),
+  })
+  expect(results).toHaveLength(SEEDS)
+  const broken = results.filter(({ violation }) => violation !== undefined)
+  expect(
+    broken.map(
+      ({ seed, violation }) => `npm run simulate -- --seed ${seed}: ${violation?.invariant}: ${violation?.message}`,
+    ),
+  ).toEqual([])
+  // The worlds have to be hard enough for the promises to mean something.
+  const sum = (of: (result: SeedResult) => number): number => results.reduce((total, result) => total + of(result), 0)
+  expect(sum(({ faults }) => faults)).toBeGreaterThan(3 * SEEDS)
+  expect(sum(({ acknowledged }) => acknowledged)).toBeGreaterThan(100 * SEEDS)
+  expect(sum(({ repeated }) => repeated)).toBeGreaterThan(SEEDS)
+}, 240_000)
+
+test('the same seed gives the same trace, byte for byte', async () => {
+  const plan = planOf(7)
+  const first = await new World(plan, { keepTrace: true }).run()
+  const second = await new World(plan, { keepTrace: true }).run()
+  expect(second.trace).toEqual(first.trace)
+  expect(second.digest).toBe(first.digest)
+  expect((await new World({ ...plan, seed: 8 }).run()).digest).not.toBe(first.digest)
+})
+
+describe('histories that once broke a promise', () => {
+  test.each(readdirSync(REGRESSIONS).filter((name) => name.endsWith('.json')))('%s', async (name) => {
+    const plan = JSON.parse(readFileSync(new URL(name, REGRESSIONS), 'utf8')) as Plan
+    const { violation } = await new World(plan).run()
+    expect(violation).toBeUndefined()
+  })
+})

@@ -1,0 +1,157 @@
+import {
+  comparePositions,
+  contains,
+  deaggregate,
+  type HashKey,
+  type HashRange,
+  hashKeyOf,
+  type Position,
+} from '@shardwise/records'
+
+/** A user record at its place in the stream. */
+export interface StoredUserRecord {
+  /** Which put it is from. */
+  readonly text: string
+  readonly key: string
+  readonly shard: StoredShard
+  readonly sequenceNumber: string
+  readonly subSequenceNumber: number
+  readonly arrivedMs: number
+  /** Whether all of its Kinesis record belongs to the shard. */
+  readonly isWhole: boolean
+  /** A handler has finished it. */
+  finished: boolean
+}
+
+export interface StoredShard {
+  readonly shardId: string
+  readonly hashRange: HashRange
+  readonly parents: readonly StoredShard[]
+  /** In the shard's order. */
+  readonly records: StoredUserRecord[]
+  readonly byPosition: Map<string, StoredUserRecord>
+  /** Everything before is finished or has expired. */
+  done: number
+  /** Everything before is covered by the checkpoint. */
+  checkpointed: number
+}
+
+/** What really is in the stream, noted as it was written, whatever the library makes of it. */
+export class StoredStream {
+  readonly #shards = new Map<string, StoredShard>()
+  readonly #retentionMs: number
+  #count = 0
+
+  constructor(retentionMs: number) {
+    this.#retentionMs = retentionMs
+  }
+
+  /** How many user records, with their copies. */
+  get count(): number {
+    return this.#count
+  }
+
+  get shards(): Iterable<StoredShard> {
+    return this.#shards.values()
+  }
+
+  shard(shardId: string): StoredShard | undefined {
+    return this.#shards.get(shardId)
+  }
+
+  addShard(shardId: string, hashRange: HashRange, parentShardIds: readonly string[]): void {
+    if (this.#shards.has(shardId)) return
+    const parents = parentShardIds.map((id) => this.#shards.get(id)).filter((parent) => parent !== undefined)
+    this.#shards.set(shardId, {
+      shardId,
+      hashRange,
+      parents,
+      records: [],
+      byPosition: new Map(),
+      done: 0,
+      checkpointed: 0,
+    })
+  }
+
+  /** Notes a Kinesis record that the stream has taken; returns the user records inside. */
+  add(
+    shardId: string,
+    sequenceNumber: string,
+    arrivedMs: number,
+    {
+      partitionKey,
+      explicitHashKey,
+      data,
+    }: { partitionKey: string; explicitHashKey: string | undefined; data: Uint8Array },
+  ): StoredUserRecord[] {
+    const shard = this.#shards.get(shardId)
+    if (shard === undefined) throw new Error(`a record was stored in the unknown ${shardId}`)
+    const content = deaggregate(data)
+    if (content.kind === 'malformed') throw new Error(`a malformed aggregate was stored: ${content.reason}`)
+    const inside = content.kind === 'raw' ? [{ partitionKey, explicitHashKey, data }] : content.records
+    const isWhole = inside.every((each) => contains(shard.hashRange, hashKeyOfRecord(each)))
+    const stored = inside.map((each, subSequenceNumber) => ({
+      text: textOf(each.data),
+      key: each.partitionKey,
+      shard,
+      sequenceNumber,
+      subSequenceNumber,
+      arrivedMs,
+      isWhole,
+      finished: false,
+    }))
+    for (const record of stored) {
+      shard.records.push(record)
+      shard.byPosition.set(`${sequenceNumber}:${record.subSequenceNumber}`, record)
+    }
+    this.#count += stored.length
+    return stored
+  }
+
+  find(shardId: string, sequenceNumber: string, subSequenceNumber: number): StoredUserRecord | undefined {
+    return this.#shards.get(shardId)?.byPosition.get(`${sequenceNumber}:${subSequenceNumber}`)
+  }
+
+  hasExpired({ arrivedMs }: StoredUserRecord, nowMs: number): boolean {
+    return arrivedMs < nowMs - this.#retentionMs
+  }
+
+  /** The first record of the shard that is neither finished nor expired. */
+  firstOpen(shard: StoredShard, nowMs: number): StoredUserRecord | undefined {
+    for (;;) {
+      const record = shard.records[shard.done]
+      if (record === undefined || !(record.finished || this.hasExpired(record, nowMs))) return record
+      shard.done++
+    }
+  }
+
+  /** The records that a checkpoint at this position newly covers. */
+  takeCovered(shard: StoredShard, position: Position | 'end'): StoredUserRecord[] {
+    const from = shard.checkpointed
+    const { records } = shard
+    while (
+      shard.checkpointed < records.length &&
+      (position === 'end' || comparePositions(records[shard.checkpointed]!, position) <= 0)
+    ) {
+      shard.checkpointed++
+    }
+    return records.slice(from, shard.checkpointed)
+  }
+}
+
+/** What was put begins with its name; the rest is padding. */
+export function textOf(data: Uint8Array): string {
+  const text = Buffer.from(data.buffer, data.byteOffset, data.byteLength).toString('latin1')
+  const end = text.indexOf(' ')
+  return end < 0 ? text : text.slice(0, end)
+}
+
+function hashKeyOfRecord({
+  partitionKey,
+  explicitHashKey,
+}: {
+  partitionKey: string
+  explicitHashKey?: string | undefined
+}): HashKey {
+  return explicitHashKey === undefined ? hashKeyOf(partitionKey) : BigInt(explicitHashKey)
+}

@@ -1,0 +1,212 @@
+import type { ConsumerRecord } from '@shardwise/consumer'
+import type { ProducerError, Receipt } from '@shardwise/producer'
+import type { SimulatedProcess } from './process.ts'
+import type { StoredStream, StoredUserRecord } from './stored-stream.ts'
+import { textOf } from './stored-stream.ts'
+import { type Invariant, Violation } from './violation.ts'
+
+interface Put {
+  readonly text: string
+  readonly key: string
+  /** Its place among all puts of its key. */
+  readonly number: number
+  readonly process: SimulatedProcess
+  outcome: 'pending' | 'acknowledged' | 'refused' | 'unknown'
+  copiesAreTold: boolean
+  copies: number
+  /** When, counted over all deliveries, it was first handed to a handler in its place. */
+  firstDelivery: number | undefined
+}
+
+interface Handling {
+  readonly process: SimulatedProcess
+  readonly signal: AbortSignal
+}
+
+/** Follows every user record from `put` to the end of its handler, and objects as soon as a promise is broken. */
+export class StreamWitness {
+  readonly #stored: StoredStream
+  readonly #nowMs: () => number
+  readonly #report: (violation: Violation) => void
+  readonly #puts = new Map<string, Put>()
+  readonly #numbers = new Map<string, number>()
+  /** Of each key, the acknowledged and delivered puts, by their number. */
+  readonly #delivered = new Map<string, Put[]>()
+  readonly #handling = new Map<string, Handling>()
+  #deliveries = 0
+  #repeated = 0
+
+  constructor(stored: StoredStream, nowMs: () => number, report: (violation: Violation) => void) {
+    this.#stored = stored
+    this.#nowMs = nowMs
+    this.#report = report
+  }
+
+  /** Deliveries of records that had been finished before. */
+  get repeated(): number {
+    return this.#repeated
+  }
+
+  get puts(): number {
+    return this.#puts.size
+  }
+
+  count(outcome: Put['outcome']): number {
+    return [...this.#puts.values()].filter((put) => put.outcome === outcome).length
+  }
+
+  put(text: string, key: string, process: SimulatedProcess): void {
+    const number = this.#numbers.get(key) ?? 0
+    this.#numbers.set(key, number + 1)
+    this.#puts.set(text, {
+      text,
+      key,
+      number,
+      process,
+      outcome: 'pending',
+      copiesAreTold: true,
+      copies: 0,
+      firstDelivery: undefined,
+    })
+  }
+
+  stored(record: StoredUserRecord): void {
+    const put = this.#putOf(record.text)
+    put.copies++
+    if (put.outcome === 'refused')
+      this.#object('refused is not stored', `${put.text} was refused and is stored after all`)
+    if (put.copies > 1 && !put.copiesAreTold) {
+      this.#object(
+        'copies are told',
+        `${put.text} is stored again after its acknowledgement, which didn't say that it may be`,
+      )
+    }
+  }
+
+  acknowledged(text: string, { shardId, sequenceNumber, subSequenceNumber, earlierCopy }: Receipt): void {
+    const put = this.#putOf(text)
+    put.outcome = 'acknowledged'
+    put.copiesAreTold = earlierCopy !== undefined
+    const record = this.#stored.find(shardId, sequenceNumber, subSequenceNumber)
+    const place = `${shardId} ${sequenceNumber}:${subSequenceNumber}`
+    if (record?.text !== text) {
+      this.#object(
+        'acknowledged is stored',
+        `${text} was acknowledged at ${place}, where ${record?.text ?? 'nothing'} is`,
+      )
+    } else if (!record.isWhole) {
+      this.#object(
+        'acknowledged fits its shard',
+        `${text} was acknowledged in an aggregate of which a part doesn't belong to ${shardId}`,
+      )
+    }
+    if (put.copies > 1 && !put.copiesAreTold) {
+      this.#object('copies are told', `${text} is stored ${put.copies} times and its acknowledgement doesn't say so`)
+    }
+    this.#checkOrder(put)
+  }
+
+  rejected(text: string, error: ProducerError): void {
+    const put = this.#putOf(text)
+    put.outcome = error.outcome
+    if (error.outcome === 'refused' && put.copies > 0) {
+      this.#object('refused is not stored', `${text} was rejected as refused (${error.code}) and is stored`)
+    }
+  }
+
+  /** A handler is called. Returns a function to call when it has finished the record, and one for when it gives up. */
+  begun(
+    record: ConsumerRecord,
+    process: SimulatedProcess,
+    signal: AbortSignal,
+  ): { finished: () => void; over: () => void } {
+    const { shardId, sequenceNumber, subSequenceNumber, partitionKey } = record
+    const stored = this.#stored.find(shardId, sequenceNumber, subSequenceNumber)
+    const text = textOf(record.data)
+    const put = this.#puts.get(text)
+    if (put === undefined || stored?.text !== text || stored.key !== partitionKey) {
+      this.#object(
+        'nothing is invented',
+        `${process.name} got ${text} at ${shardId} ${sequenceNumber}:${subSequenceNumber}`,
+      )
+      return { finished: () => {}, over: () => {} }
+    }
+    for (const parent of stored.shard.parents) {
+      const open = this.#stored.firstOpen(parent, this.#nowMs())
+      if (open !== undefined) {
+        this.#object(
+          'parents first',
+          `${process.name} got ${text} of ${shardId} while ${open.text} of its parent ${parent.shardId} isn't finished`,
+        )
+      }
+    }
+    if (stored.finished) this.#repeated++
+    const handling = { process, signal }
+    // A misplaced copy may come at any time.
+    if (!record.misplaced) {
+      this.#checkAlone(partitionKey, text, process)
+      this.#handling.set(partitionKey, handling)
+    }
+    if (put.firstDelivery === undefined && !record.misplaced) {
+      put.firstDelivery = this.#deliveries++
+      this.#checkOrder(put)
+    }
+    const over = (): void => {
+      if (this.#handling.get(partitionKey) === handling) this.#handling.delete(partitionKey)
+    }
+    const finished = (): void => {
+      stored.finished = true
+      over()
+    }
+    return { finished, over }
+  }
+
+  /** Puts of processes that live and that have no outcome yet. */
+  unsettled(): string[] {
+    return [...this.#puts.values()]
+      .filter(({ outcome, process }) => outcome === 'pending' && !process.isDead)
+      .map(({ text }) => text)
+  }
+
+  #checkAlone(key: string, text: string, process: SimulatedProcess): void {
+    const other = this.#handling.get(key)
+    if (other === undefined || other.process.isStopped || other.signal.aborted) return
+    this.#object(
+      'one handler a key',
+      `${process.name} got ${text} of ${key} while a handler of ${other.process.name} works on the key`,
+    )
+  }
+
+  #checkOrder(put: Put): void {
+    if (put.outcome !== 'acknowledged' || put.firstDelivery === undefined) return
+    let delivered = this.#delivered.get(put.key)
+    if (delivered === undefined) {
+      delivered = []
+      this.#delivered.set(put.key, delivered)
+    }
+    let at = delivered.length
+    while (at > 0 && delivered[at - 1]!.number > put.number) at--
+    delivered.splice(at, 0, put)
+    const before = delivered[at - 1]
+    const after = delivered[at + 1]
+    if ((before?.firstDelivery ?? -1) > put.firstDelivery) this.#report(outOfOrder(before!, put))
+    if ((after?.firstDelivery ?? Number.POSITIVE_INFINITY) < put.firstDelivery) this.#report(outOfOrder(put, after!))
+  }
+
+  #putOf(text: string): Put {
+    const put = this.#puts.get(text)
+    if (put === undefined) throw new Error(`${text} was never put`)
+    return put
+  }
+
+  #object(invariant: Invariant, message: string): void {
+    this.#report(new Violation(invariant, message))
+  }
+}
+
+function outOfOrder(first: Put, second: Put): Violation {
+  return new Violation(
+    'order per key',
+    `${second.text} came before ${first.text}, both of ${first.key} and acknowledged`,
+  )
+}

@@ -1,0 +1,42 @@
+/** A promise of the library, as the simulation checks it. */
+export type Invariant =
+  /** An acknowledged record isn't where its receipt says. */
+  | 'acknowledged is stored'
+  /** An acknowledged aggregate holds records that don't belong to its shard. */
+  | 'acknowledged fits its shard'
+  /** A record is in the stream although its put was rejected as refused. */
+  | 'refused is not stored'
+  /** A record is in the stream more than once, and its receipt doesn't say so. */
+  | 'copies are told'
+  /** Every put is settled in time. */
+  | 'puts settle'
+  /** A handler got something that was never put there. */
+  | 'nothing is invented'
+  /** First deliveries of a key's acknowledged records come in put order. */
+  | 'order per key'
+  /** Two handlers work on one key at a time, and neither was told to stop. */
+  | 'one handler a key'
+  /** A child's record is handled before its parents are finished. */
+  | 'parents first'
+  /** A checkpoint covers a record that no handler has finished. */
+  | 'checkpoint covers finished records'
+  | 'checkpoint never moves back'
+  /** Somebody writes a checkpoint who doesn't hold the lease. */
+  | 'only the holder checkpoints'
+  | 'memory is bounded'
+  /** After the faults everything gets well: every shard owned once, evenly, and nothing left to handle. */
+  | 'steady state'
+  /** Whoever closes leaves nothing behind. */
+  | 'close gives back'
+  /** The library ended, or threw where nobody could catch it. */
+  | 'keeps going'
+
+export class Violation extends Error {
+  override readonly name = 'Violation'
+  readonly invariant: Invariant
+
+  constructor(invariant: Invariant, message: string) {
+    super(message)
+    this.invariant = invariant
+  }
+}
