@@ -159,3 +159,12 @@ test('a client that goes away closes the subscription, also while it is slow', a
     expect(source.isClosed).toBe(true)
   }
 })
+
+test('so does one that had gone before', async () => {
+  const source = new ScriptedSource()
+  const response = new SlowResponse()
+  response.destroy()
+  await settled()
+  await sendEvents(source, jsonProtocol, response, new ManualServerClock(0))
+  expect(source.isClosed).toBe(true)
+})

@@ -1,5 +1,5 @@
 import { EVENT_STREAM_TYPE, eventFrame, exceptionFrame, initialFrame } from './event-stream.ts'
-import { breakOff, type HttpResponse, setHead } from './http-response.ts'
+import { breakOff, type HttpResponse, isGone, setHead } from './http-response.ts'
 import type { Protocol } from './protocol.ts'
 import type { ServerClock } from './server-clock.ts'
 import type { Subscription } from './subscription.ts'
@@ -18,11 +18,9 @@ export async function sendEvents(
   clock: ServerClock,
 ): Promise<void> {
   let wake = (): void => undefined
-  let isGone = false
   subscription.onDue(() => wake())
   response.on('drain', () => wake())
   response.once('close', () => {
-    isGone = true
     subscription.close()
     wake()
   })
@@ -37,18 +35,18 @@ export async function sendEvents(
     })
   const write = async (frame: Uint8Array): Promise<void> => {
     response.write(frame)
-    while (response.writableNeedDrain && !isGone) await woken()
+    while (response.writableNeedDrain && !isGone(response)) await woken()
   }
 
   setHead(response, 200, EVENT_STREAM_TYPE)
   await write(initialFrame(protocol))
-  while (!isGone) {
+  while (!isGone(response)) {
     const event = subscription.next()
     if (event !== undefined) await write(eventFrame(protocol, 'SubscribeToShardEvent', event))
     else if (subscription.ended) break
     else await woken(subscription.dueMs)
   }
-  if (isGone) return
+  if (isGone(response)) return subscription.close()
   if (subscription.isLost) return breakOff(response)
   if (subscription.error !== undefined) await write(exceptionFrame(protocol, subscription.error))
   response.end()

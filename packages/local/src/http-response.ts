@@ -26,3 +26,8 @@ export function breakOff(response: HttpResponse): void {
   if (response instanceof Http2ServerResponse) response.stream.close(constants.NGHTTP2_INTERNAL_ERROR)
   else response.destroy()
 }
+
+/** Whether the client has gone away. */
+export function isGone(response: HttpResponse): boolean {
+  return response instanceof Http2ServerResponse ? response.stream.destroyed : response.destroyed
+}

@@ -18,7 +18,7 @@ export const jsonProtocol: Protocol = {
     decodeData(dataEntries(request))
     return decodeTimes(request, (value) => (typeof value === 'number' ? new Date(Math.round(value * 1000)) : undefined))
   },
-  encode: (answer) => Buffer.from(hasRecords(answer) ? withRecords(answer) : stringify(answer)),
+  encode: (answer) => (hasRecords(answer) ? encodeRecords(answer) : Buffer.from(stringify(answer))),
 }
 
 function parse(body: Buffer): unknown {
@@ -55,16 +55,29 @@ function stringify(answer: object): string {
   })
 }
 
-/** JSON.stringify with `Data` in base64, which needs no escaping: at 10 MiB an answer that is what takes the time. */
-function withRecords({ Records, ...rest }: AnswerWithRecords): string {
-  const records = Records.map(({ Data, ApproximateArrivalTimestamp, ...fields }) => {
-    const json = JSON.stringify({
-      ...fields,
-      ApproximateArrivalTimestamp: ApproximateArrivalTimestamp.getTime() / 1000,
-    })
-    return `${json.slice(0, -1)},"Data":"${base64(Data)}"}`
+/**
+ * The JSON of an answer of records, with `Data` in base64, which needs no escaping. It is written straight into its buffer:
+ * as one text that is encoded at the end, 10 MiB take 30 ms instead of 4.
+ */
+function encodeRecords({ Records, ...rest }: AnswerWithRecords): Buffer {
+  const start = `${stringify(rest).slice(0, -1)},"Records":[`
+  const heads = Records.map(({ Data, ApproximateArrivalTimestamp: arrived, ...fields }, index) => {
+    const json = JSON.stringify({ ...fields, ApproximateArrivalTimestamp: arrived.getTime() / 1000 })
+    return `${index === 0 ? '' : ','}${json.slice(0, -1)},"Data":"`
   })
-  return `${stringify(rest).slice(0, -1)},"Records":[${records.join(',')}]}`
+  const dataBytes = Records.reduce((sum, { Data }) => sum + 4 * Math.ceil(Data.length / 3), 0)
+  const headBytes = heads.reduce((sum, head) => sum + Buffer.byteLength(head), 0)
+  const ends = { record: '"}', all: ']}' }
+  const size = Buffer.byteLength(start) + headBytes + dataBytes + ends.record.length * heads.length + ends.all.length
+  const buffer = Buffer.allocUnsafe(size)
+  let at = buffer.write(start)
+  for (const [index, head] of heads.entries()) {
+    at += buffer.write(head, at)
+    at += buffer.write(base64(Records[index]!.Data), at, 'latin1')
+    at += buffer.write(ends.record, at)
+  }
+  buffer.write(ends.all, at)
+  return buffer
 }
 
 function base64({ buffer, byteOffset, byteLength }: Uint8Array): string {

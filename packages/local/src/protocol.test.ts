@@ -103,6 +103,12 @@ describe.each(Object.entries(clients))('%s', (type, client) => {
   })
 })
 
+test('a timestamp in seconds comes out to the millisecond', () => {
+  // 2166459085.969 * 1000 is 2166459085968.9998.
+  const decoded = protocolFor('application/x-amz-json-1.1')?.decode(Buffer.from('{"Timestamp":2166459085.969}'))
+  expect(decoded).toEqual({ Timestamp: new Date(2_166_459_085_969) })
+})
+
 test('what is no timestamp is left for the model to refuse', () => {
   const decoded = protocolFor('application/x-amz-json-1.1')?.decode(Buffer.from('{"Timestamp":"now","ShardFilter":1}'))
   expect(decoded).toEqual({ Timestamp: 'now', ShardFilter: 1 })

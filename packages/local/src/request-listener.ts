@@ -68,7 +68,7 @@ async function handle(
   }
 }
 
-/** The whole body, unless it is too large. Such a one is read to its end, because a client reads no answer before it has sent all. */
+/** The whole body, unless it is too large. It is read to its end then too: a client reads no answer before it has sent all. */
 async function readBody(request: HttpRequest): Promise<Buffer | undefined> {
   const chunks: Buffer[] = []
   let bytes = 0

@@ -1,11 +1,33 @@
 import { describe, expect, test } from 'vitest'
 import { errorOf, MiB, pull, SHARD_0, SHARD_1, SHARD_2, STREAM_ARN, textsOf, World } from '../test/model-world.ts'
+import { KinesisModel } from './kinesis-model.ts'
 import type { Request } from './requests.ts'
 import type { Subscription } from './subscription.ts'
 
 const MINUTES = 60_000
 
 const received = (subscription: Subscription): string[] => pull(subscription).flatMap(({ Records }) => textsOf(Records))
+
+test('a record that waits is there at once, however fast the clock runs', () => {
+  let readings = 0
+  const model = new KinesisModel({
+    clock: { monotonicMs: () => readings++ / 1_000, wallMs: () => readings },
+    limits: false,
+    retentionBytes: MiB,
+  })
+  model.addStream('s', 1)
+  model.execute('PutRecord', { StreamName: 's', PartitionKey: 'a', Data: Buffer.from('a') })
+  const { Consumer } = model.execute('RegisterStreamConsumer', { StreamARN: STREAM_ARN, ConsumerName: 'c' }) as {
+    Consumer: { ConsumerARN: string }
+  }
+  const position = { Type: 'TRIM_HORIZON' }
+  const subscription = model.subscribe({
+    ConsumerARN: Consumer.ConsumerARN,
+    ShardId: SHARD_0,
+    StartingPosition: position,
+  })
+  expect(textsOf(subscription.next()?.Records ?? [])).toEqual(['a'])
+})
 
 describe('where a subscription starts', () => {
   const startingAt = (position: (numbers: string[], times: Date[]) => Request): string[] => {

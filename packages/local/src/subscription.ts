@@ -91,7 +91,10 @@ export class Subscription {
   get dueMs(): number {
     if (this.#ended) return Number.POSITIVE_INFINITY
     const { stream, lifecycle } = this.#consumer
-    return Math.max(this.#startMs, Math.min(this.#endMs, stream.lifecycle.dueMs, lifecycle.dueMs, this.#eventDueMs()))
+    return Math.max(
+      this.#startMs,
+      Math.min(this.#endMs, stream.lifecycle.dueMs, lifecycle.dueMs, this.#eventDueMs(this.#service.monotonicMs)),
+    )
   }
 
   /** Told when something may have fallen due earlier than `dueMs` said. One listener. */
@@ -105,7 +108,7 @@ export class Subscription {
     if (this.#ended || monotonicMs < this.#startMs) return undefined
     this.#service.settle(this.#consumer.stream)
     if (monotonicMs >= this.#endMs) this.close()
-    if (this.#ended || monotonicMs < this.#eventDueMs()) return undefined
+    if (this.#ended || monotonicMs < this.#eventDueMs(monotonicMs)) return undefined
     if (this.#service.faults.breaksSubscription(this.#consumer.stream.name, this.#shard.id)) {
       this.lose()
       return undefined
@@ -154,11 +157,10 @@ export class Subscription {
     }
   }
 
-  #eventDueMs(): number {
+  #eventDueMs(nowMs: number): number {
     const { log, isOpen } = this.#shard
     const isWaiting = log.indexAfter(this.#after) < log.length || !isOpen
     if (!isWaiting) return this.#heartbeatMs
-    const { limits, monotonicMs } = this.#service
-    return limits ? this.#fanOut.bytes.opensAtMs(monotonicMs) : monotonicMs
+    return this.#service.limits ? this.#fanOut.bytes.opensAtMs(nowMs) : nowMs
   }
 }

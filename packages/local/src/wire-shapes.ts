@@ -1,7 +1,7 @@
 import type { Request } from './requests.ts'
 import { ServiceError } from './service-error.ts'
 
-/** The parts of a request that the wire has in another form than the model. */
+/** A request as it was parsed, before its data and its times have the model's shapes. */
 export interface WireRequest {
   Data?: unknown
   Records?: unknown
@@ -46,12 +46,7 @@ export function decodeTimes(request: WireRequest, toDate: (value: unknown) => Da
 
 /** Records as GetRecords and SubscribeToShard answer them. */
 export interface AnswerWithRecords {
-  readonly Records: readonly AnsweredRecord[]
-}
-
-export interface AnsweredRecord {
-  readonly Data: Uint8Array
-  readonly ApproximateArrivalTimestamp: Date
+  readonly Records: readonly { readonly Data: Uint8Array; readonly ApproximateArrivalTimestamp: Date }[]
 }
 
 /** Whether an answer holds records read: the large ones, which are worth an encoding of their own. */
