@@ -35,13 +35,13 @@ export interface Call<Answer> {
 export interface NetworkOptions {
   readonly time: VirtualTime
   readonly random: Random
+  /** One way, with nothing wrong, at most. */
+  readonly wayMs: number
   readonly weather: (service: ServiceName) => Weather
   readonly cut: (process: SimulatedProcess, service: ServiceName) => Cut
   readonly trace: (process: string, text: () => string) => void
 }
 
-/** One way, with nothing wrong. */
-const WAY_MS = [0.5, 6] as const
 /** What is late arrives after so many timeouts. */
 const LATE = [1, 4] as const
 /** Of what is lost, so much breaks the connection, which shows at once; the rest is only missed. */
@@ -58,20 +58,20 @@ export class Network {
   }
 
   call<Answer>({ process, service, timeoutMs, signal, execute, describe }: Call<Answer>): Promise<Answer> {
-    const { time, random, weather, cut, trace } = this.#options
+    const { time, random, wayMs, weather, cut, trace } = this.#options
     return new Promise((resolve, reject) => {
       if (signal?.aborted) {
         reject(abortError())
         return
       }
       const { lost, answerLost, late, slowMs } = weather(service)
-      const wayMs = (): number => between(random, ...WAY_MS) + random() * slowMs
+      const oneWayMs = (): number => between(random, wayMs / 10, wayMs) + random() * slowMs
       const isLost = chance(random, lost)
       const isAnswerLost = chance(random, answerLost)
       const breaks = chance(random, RESETS)
       const diesWithSender = chance(random, LOST_WITH_SENDER)
-      const thereMs = chance(random, late) ? timeoutMs * between(random, ...LATE) : wayMs()
-      const backMs = wayMs()
+      const thereMs = chance(random, late) ? timeoutMs * between(random, ...LATE) : oneWayMs()
+      const backMs = oneWayMs()
 
       let isSettled = false
       const settle = (how: () => string, act: () => void): void =>

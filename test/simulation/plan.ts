@@ -91,6 +91,8 @@ export interface Plan {
   readonly reshardMs: number
   readonly retentionMs: number
   readonly failoverTime: number
+  /** What a request takes on its way there, or its answer back, at most. */
+  readonly wayMs: number
   readonly keysPerProducer: number
   readonly producers: readonly ProducerPlan[]
   readonly workers: readonly WorkerPlan[]
@@ -121,6 +123,7 @@ export function planOf(seed: number): Plan {
     // Long enough for what nobody hinders; a worker that is held up for longer loses records.
     retentionMs: chance(random, 0.2) ? integer(random, 5, 60) * 1_000 : DAY_MS,
     failoverTime,
+    wayMs: pick(random, [2, 6, 6, 60, 250]),
     keysPerProducer,
     producers,
     workers,
@@ -174,44 +177,35 @@ interface Common {
   readonly places: readonly string[]
 }
 
-/** Faults do most harm together: half of them come close to another. */
+const KINDS = ['kill', 'leave', 'pause', 'partition', 'weather', 'errors', 'stale', 'reshard', 'handlers'] as const
+
+/**
+ * A few kinds of faults, many times, rather than all kinds a little: so rare meetings of two come about (Groce et al., "Swarm
+ * Testing"). And half of them come close to another.
+ */
 function faultsOf(random: Random, common: Common): Fault[] {
   const { durationMs, failoverTime } = common
+  const kinds = Array.from({ length: integer(random, 1, 5) }, () => pick(random, KINDS))
   const faults: Fault[] = []
-  for (let left = integer(random, 0, 14); left > 0; left--) {
+  for (let left = integer(random, 0, 16); left > 0; left--) {
     const other = chance(random, 0.5) ? faults[integer(random, 0, faults.length)] : undefined
     const atMs =
       other === undefined
         ? random() * durationMs
         : Math.min(durationMs, other.atMs + random() * pick(random, [100, 1_000, failoverTime]))
-    faults.push(fault(random, Math.round(atMs), common))
+    faults.push(fault(random, pick(random, kinds), Math.round(atMs), common))
   }
   return faults.sort((a, b) => a.atMs - b.atMs)
 }
 
-function fault(random: Random, atMs: number, { failoverTime, places }: Common): Fault {
+function fault(random: Random, kind: Fault['kind'], atMs: number, { failoverTime, places }: Common): Fault {
   const forMs = Math.round(between(random, 100, Math.max(3 * failoverTime, 5_000)))
   const place = pick(random, places)
-  const service: ServiceName = chance(random, 0.5) ? 'kinesis' : 'dynamodb'
+  const service: ServiceName = place.startsWith('producer') || chance(random, 0.4) ? 'kinesis' : 'dynamodb'
   const probability = pick(random, [0.05, 0.3, 0.9])
   const restartMs = Math.round(random() * 2 * failoverTime)
   const share = (): number => (chance(random, 0.5) ? probability / 2 : 0)
-  switch (
-    pick(random, [
-      'kill',
-      'kill',
-      'leave',
-      'pause',
-      'partition',
-      'weather',
-      'errors',
-      'stale',
-      'reshard',
-      'reshard',
-      'reshard',
-      'handlers',
-    ] as const)
-  ) {
+  switch (kind) {
     case 'kill':
       return { kind: 'kill', atMs, place, restartMs, renamed: chance(random, 0.5) }
     case 'leave':

@@ -90,6 +90,7 @@ export class World {
     const network = new Network({
       time,
       random: this.#randomness.stream('network'),
+      wayMs: plan.wayMs,
       weather: (service) => this.#disturbances.weather(service),
       cut: (process, service) => this.#disturbances.cut(process, service),
       trace: (process, text) => this.#trace.add(process, text()),
