@@ -147,7 +147,7 @@ export class KinesisService {
       const { answer } = this.model.request(operation, input as Record<string, unknown>)
       if (answer instanceof ServiceError) throw answer
       if (operation === 'PutRecords') this.#noteRecords(input, answer)
-      return answer
+      return operation === 'DescribeStreamSummary' ? this.#withRetention(answer) : answer
     } catch (error) {
       if (!(error instanceof ServiceError)) throw error
       throw Object.assign(new Error(error.message), {
@@ -155,6 +155,13 @@ export class KinesisService {
         $metadata: { httpStatusCode: error.status },
       })
     }
+  }
+
+  /** A retention of seconds: the service has whole hours. */
+  #withRetention(answer: object): object {
+    const { StreamDescriptionSummary: summary } = answer as { StreamDescriptionSummary: object }
+    const RetentionPeriodHours = this.#options.retentionMs / 3_600_000
+    return { StreamDescriptionSummary: { ...summary, RetentionPeriodHours } }
   }
 
   /** What the service lists may be from before the latest reshard. */

@@ -1,7 +1,7 @@
 import type { AttributeValue } from '@aws-sdk/client-dynamodb'
 import { comparePositions, isSentinel, type Position, SHARD_END } from '@shardwise/records'
 import type { SimulatedProcess } from './process.ts'
-import type { StoredShard, StoredStream } from './stored-stream.ts'
+import type { StoredShard, StoredStream, StoredUserRecord } from './stored-stream.ts'
 import { type Invariant, Violation } from './violation.ts'
 
 type Item = Readonly<Record<string, AttributeValue>>
@@ -21,6 +21,8 @@ export class LeaseWitness {
   /** Which start of which worker took each lease up last. */
   readonly #holders = new Map<string, SimulatedProcess>()
   readonly #checkpoints = new Map<string, Position>()
+  /** Shards of which a worker has said that records may have expired. */
+  readonly #told = new Set<string>()
   #expired = 0
 
   constructor(stored: StoredStream, nowMs: () => number, report: (violation: Violation) => void) {
@@ -32,6 +34,11 @@ export class LeaseWitness {
   /** User records that nobody could handle before they expired. */
   get expired(): number {
     return this.#expired
+  }
+
+  /** A worker says that records of the shard may have expired unread. */
+  expiryTold(shardId: string): void {
+    this.#told.add(shardId)
   }
 
   written({ key, before, after, writer }: LeaseWrite): void {
@@ -72,8 +79,16 @@ export class LeaseWitness {
         )
       } else {
         this.#expired++
+        this.#checkTold(shard, record)
       }
     }
+  }
+
+  /** Of what expires before anybody has read the shard at all, nobody can know. */
+  #checkTold(shard: StoredShard, expired: StoredUserRecord): void {
+    if (this.#told.has(shard.shardId)) return
+    if (shard.records.findIndex(({ finished }) => finished) >= shard.records.indexOf(expired)) return
+    this.#object('loss is told', `${expired.text} of ${shard.shardId} expired unread, and nobody said so`)
   }
 
   #object(invariant: Invariant, message: string): void {

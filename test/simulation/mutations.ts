@@ -72,7 +72,7 @@ export const mutations: readonly Mutation[] = [
   {
     name: 'read a child without waiting for its parents',
     file: 'consumer/src/shard-consumer.ts',
-    from: 'if (leases.every((lease) => lease === undefined || isFinished(lease))) return',
+    from: 'if (await orAborted(parentsFinished(this.#holder.lease, table), signal)) return',
     to: 'return',
   },
   {

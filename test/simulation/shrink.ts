@@ -9,20 +9,29 @@ export interface Shrunk {
   readonly runs: number
 }
 
+export interface ShrinkOptions {
+  /** Gives up looking for less after so many runs. */
+  readonly maxRuns: number
+  /** How a plan is run; by default in a {@link World}. */
+  readonly run?: (plan: Plan) => Promise<Outcome>
+}
+
 /**
  * Leaves out faults, in ever smaller parts, as long as the same promise is still broken (Zeller and Hildebrandt's ddmin),
  * and then the programs that aren't needed.
- *
- * @param maxRuns gives up looking for less after so many runs
  */
-export async function shrink(plan: Plan, outcome: Outcome, maxRuns: number): Promise<Shrunk> {
+export async function shrink(
+  plan: Plan,
+  outcome: Outcome,
+  { maxRuns, run = (candidate) => new World(candidate).run() }: ShrinkOptions,
+): Promise<Shrunk> {
   const invariant = outcome.violation?.invariant
   let best: { plan: Plan; outcome: Outcome } = { plan, outcome }
   let runs = 0
   const tryOut = async (candidate: Plan): Promise<boolean> => {
     if (runs >= maxRuns) return false
     runs++
-    const found = await new World(candidate).run()
+    const found = await run(candidate)
     if (found.violation?.invariant !== invariant) return false
     best = { plan: candidate, outcome: found }
     return true

@@ -169,7 +169,7 @@ async function tellShortest(failed: readonly SeedResult[]): Promise<void> {
   let shortest: { readonly plan: Plan; readonly outcome: Outcome } | undefined
   for (const { seed } of candidates) {
     const plan = planOf(seed)
-    const found = await shrink(plan, await new World(plan).run(), SHRINK_RUNS)
+    const found = await shrink(plan, await new World(plan).run(), { maxRuns: SHRINK_RUNS })
     if (shortest === undefined || length(found) < length(shortest)) shortest = found
   }
   if (shortest === undefined) return

@@ -23,6 +23,8 @@ export interface WorkerSurroundings {
   readonly disturbances: Disturbances
   readonly trace: Trace
   readonly failoverTime: number
+  /** It says that records of a shard have expired unread. */
+  readonly onExpiry: (shardId: string) => void
   readonly onFailure: (error: unknown) => void
 }
 
@@ -40,7 +42,7 @@ export class SimulatedWorker {
     this.workerId = workerId
     this.#surroundings = surroundings
     this.#plan = plan
-    const { kinesis, dynamodb, trace, failoverTime, onFailure } = surroundings
+    const { kinesis, dynamodb, trace, failoverTime, onExpiry, onFailure } = surroundings
     this.#consumer = new Consumer({
       application: TABLE,
       stream: STREAM,
@@ -56,8 +58,10 @@ export class SimulatedWorker {
       clock: process,
       random: process.random,
       logger: silentLogger,
-      onEvent: (event) =>
-        trace.add(process.name, `event ${event.type}${'shardId' in event ? ` ${event.shardId}` : ''}`),
+      onEvent: (event) => {
+        trace.add(process.name, `event ${event.type}${'shardId' in event ? ` ${event.shardId}` : ''}`)
+        if (event.type === 'recordsExpired' || event.type === 'shardGone') onExpiry(event.shardId)
+      },
     })
     this.#consumer.run({ eachRecord: (record, { signal }) => this.#handle(record, signal) }).then(() => {
       this.#isOver = true

@@ -23,9 +23,13 @@ export type Invariant =
   | 'checkpoint never moves back'
   /** Somebody writes a checkpoint who doesn't hold the lease. */
   | 'only the holder checkpoints'
+  /** A worker says so when records of a shard that it reads have expired before it came to them. */
+  | 'loss is told'
   | 'memory is bounded'
   /** After the faults everything gets well: every shard owned once, evenly, and nothing left to handle. */
   | 'steady state'
+  /** Where nobody dies and nothing fails, each record is handled once. */
+  | 'nothing again without need'
   /** Whoever closes leaves nothing behind. */
   | 'close gives back'
   /** The library ended, or threw where nobody could catch it. */

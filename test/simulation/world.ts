@@ -123,7 +123,7 @@ export class World {
     try {
       this.#schedule()
       await this.#time.run(() => this.#isOver || this.#violation !== undefined)
-      if (!this.#isOver) this.#object('keeps going', 'nothing happens any more')
+      if (!this.#isOver && this.#violation === undefined) this.#object('keeps going', 'nothing happens any more')
     } finally {
       process.off('unhandledRejection', onUnhandled)
     }
@@ -235,6 +235,7 @@ export class World {
       disturbances: this.#disturbances,
       trace: this.#trace,
       failoverTime: this.#plan.failoverTime,
+      onExpiry: (shardId) => this.#leaseWitness.expiryTold(shardId),
       onFailure: (error) => this.#object('keeps going', `${process.name} ended: ${describeError(error)}`),
     })
   }
@@ -293,6 +294,7 @@ export class World {
     if (unsettled.length > 0) this.#object('puts settle', `unsettled after close: ${unsettled.slice(0, 5).join(', ')}`)
     await this.#becomeSteady(calmMs)
     await this.#closeWorkers()
+    this.#checkRepeats()
     this.#isOver = true
   }
 
@@ -355,6 +357,13 @@ export class World {
         `still owned after everybody has closed: ${owned.map(({ leaseKey, leaseOwner }) => `${leaseKey?.S} by ${leaseOwner?.S}`).join(', ')}`,
       )
     }
+  }
+
+  /** Handoffs, reshards and good ends are no reason to handle anything twice. */
+  #checkRepeats(): void {
+    const isGentle = this.#plan.faults.every(({ kind }) => kind === 'reshard' || kind === 'leave')
+    const { repeated } = this.#streamWitness
+    if (isGentle && repeated > 0) this.#object('nothing again without need', `${repeated} records were handled again`)
   }
 
   async #within(work: Promise<unknown>, ms: number, invariant: Invariant, what: () => string): Promise<void> {
