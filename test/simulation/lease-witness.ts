@@ -1,7 +1,7 @@
 import type { AttributeValue } from '@aws-sdk/client-dynamodb'
 import { comparePositions, isSentinel, type Position, SHARD_END } from '@shardwise/records'
 import type { SimulatedProcess } from './process.ts'
-import type { StoredShard, StoredStream, StoredUserRecord } from './stored-stream.ts'
+import type { StoredShard, StoredStream } from './stored-stream.ts'
 import { type Invariant, Violation } from './violation.ts'
 
 type Item = Readonly<Record<string, AttributeValue>>
@@ -64,10 +64,10 @@ export class LeaseWitness {
         `${writer.name} checkpoints ${key}, which ${owner ?? 'nobody'} owns and ${holder?.name ?? 'nobody'} took up last`,
       )
     }
-    this.#checkCovered(shard, checkpoint, writer)
+    this.#checkCovered(shard, last, checkpoint, writer)
   }
 
-  #checkCovered(shard: StoredShard, checkpoint: Position, writer: SimulatedProcess): void {
+  #checkCovered(shard: StoredShard, last: Position | undefined, checkpoint: Position, writer: SimulatedProcess): void {
     const isEnd = checkpoint.sequenceNumber === SHARD_END.sequenceNumber
     if (!isEnd && isSentinel(checkpoint)) return
     for (const record of this.#stored.takeCovered(shard, isEnd ? 'end' : checkpoint)) {
@@ -79,16 +79,16 @@ export class LeaseWitness {
         )
       } else {
         this.#expired++
-        this.#checkTold(shard, record)
+        // What expires before the first checkpoint can't be told from what was never there.
+        const isKnowable = last !== undefined && !isSentinel(last)
+        if (isKnowable && !this.#told.has(shard.shardId)) {
+          this.#object(
+            'loss is told',
+            `${record.text} of ${shard.shardId} expired unread behind ${show(last)}, and nobody said so`,
+          )
+        }
       }
     }
-  }
-
-  /** Of what expires before anybody has read the shard at all, nobody can know. */
-  #checkTold(shard: StoredShard, expired: StoredUserRecord): void {
-    if (this.#told.has(shard.shardId)) return
-    if (shard.records.findIndex(({ finished }) => finished) >= shard.records.indexOf(expired)) return
-    this.#object('loss is told', `${expired.text} of ${shard.shardId} expired unread, and nobody said so`)
   }
 
   #object(invariant: Invariant, message: string): void {

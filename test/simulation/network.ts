@@ -64,6 +64,7 @@ export class Network {
         reject(abortError())
         return
       }
+      process.sent()
       const { lost, answerLost, late, slowMs } = weather(service)
       const oneWayMs = (): number => between(random, wayMs / 10, wayMs) + random() * slowMs
       const isLost = chance(random, lost)

@@ -4,18 +4,28 @@ import { between, chance, integer, pick, Randomness } from './randomness.ts'
 
 /** One thing that goes wrong, or changes, at a time. Workers and producers are named by their place. */
 export type Fault =
-  /** The process dies at once; a new one comes after `restartMs`, with the same name or a new one. */
+  /**
+   * The process dies, when it has sent so many more requests; a new one comes after `restartMs`, with the same name or a new
+   * one.
+   */
   | {
       readonly kind: 'kill'
       readonly atMs: number
       readonly place: string
+      readonly afterSends: number
       readonly restartMs: number
       readonly renamed: boolean
     }
   /** The process leaves in good order; a new one comes after `restartMs`. */
   | { readonly kind: 'leave'; readonly atMs: number; readonly place: string; readonly restartMs: number }
-  /** Nothing of the process runs for a while. */
-  | { readonly kind: 'pause'; readonly atMs: number; readonly place: string; readonly forMs: number }
+  /** Nothing of the process runs for a while, from when it has sent so many more requests. */
+  | {
+      readonly kind: 'pause'
+      readonly atMs: number
+      readonly place: string
+      readonly afterSends: number
+      readonly forMs: number
+    }
   /** No request, or no answer, passes between a process and a service. */
   | {
       readonly kind: 'partition'
@@ -123,7 +133,8 @@ export function planOf(seed: number): Plan {
     // Long enough for what nobody hinders; a worker that is held up for longer loses records.
     retentionMs: chance(random, 0.2) ? integer(random, 5, 60) * 1_000 : DAY_MS,
     failoverTime,
-    wayMs: pick(random, [2, 6, 6, 60, 250]),
+    // Beyond a tenth no lease could be held for long.
+    wayMs: Math.min(failoverTime / 10, pick(random, [2, 6, 6, 60, 250])),
     keysPerProducer,
     producers,
     workers,
@@ -204,14 +215,15 @@ function fault(random: Random, kind: Fault['kind'], atMs: number, { failoverTime
   const service: ServiceName = place.startsWith('producer') || chance(random, 0.4) ? 'kinesis' : 'dynamodb'
   const probability = pick(random, [0.05, 0.3, 0.9])
   const restartMs = Math.round(random() * 2 * failoverTime)
+  const afterSends = chance(random, 0.5) ? 0 : integer(random, 1, 10)
   const share = (): number => (chance(random, 0.5) ? probability / 2 : 0)
   switch (kind) {
     case 'kill':
-      return { kind: 'kill', atMs, place, restartMs, renamed: chance(random, 0.5) }
+      return { kind: 'kill', atMs, place, afterSends, restartMs, renamed: chance(random, 0.5) }
     case 'leave':
       return { kind: 'leave', atMs, place, restartMs }
     case 'pause':
-      return { kind: 'pause', atMs, place, forMs }
+      return { kind: 'pause', atMs, place, afterSends, forMs }
     case 'partition':
       return { kind: 'partition', atMs, forMs, place, service, cut: chance(random, 0.5) ? 'requests' : 'answers' }
     case 'weather':

@@ -32,6 +32,7 @@ export class SimulatedProcess implements Clock {
   readonly #bornMs: number
   #pausedUntilMs = 0
   #dead = false
+  #onSends: { left: number; readonly run: () => void } | undefined
 
   constructor({ time, random, name, clockRate, wallOffsetMs }: ProcessOptions) {
     this.name = name
@@ -58,6 +59,20 @@ export class SimulatedProcess implements Clock {
   /** Stops everything inside for a while, as a garbage collection or a suspended machine does. */
   pause(ms: number): void {
     this.#pausedUntilMs = Math.max(this.#pausedUntilMs, this.#time.nowMs + ms)
+  }
+
+  /** Something happens to it as soon as it has sent so many more requests; with 0 now. */
+  afterSends(count: number, run: () => void): void {
+    if (count === 0) run()
+    else this.#onSends = { left: count, run }
+  }
+
+  /** It has sent a request. What follows from that happens when it has come to rest. */
+  sent(): void {
+    const due = this.#onSends
+    if (due === undefined || --due.left > 0) return
+    this.#onSends = undefined
+    this.#time.after(0, due.run)
   }
 
   /** Something comes in from outside. */

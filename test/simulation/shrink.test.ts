@@ -9,6 +9,7 @@ const harmless: Fault[] = [1_000, 3_000, 4_000, 5_000, 6_000].map((atMs) => ({
   kind: 'pause',
   atMs,
   place: 'worker-0',
+  afterSends: 0,
   forMs: 100,
 }))
 

@@ -75,6 +75,8 @@ export class World {
   readonly #leaving = new Set<Promise<void>>()
   #violation: Violation | undefined
   #steadyAfterMs = 0
+  /** No more faults. */
+  #isCalm = false
   #isOver = false
 
   constructor(plan: Plan, { keepTrace = false }: { readonly keepTrace?: boolean } = {}) {
@@ -166,7 +168,7 @@ export class World {
         this.#leave(fault)
         break
       case 'pause':
-        this.#programAt(fault.place)?.process.pause(fault.forMs)
+        this.#pause(fault)
         break
       case 'reshard':
         this.#kinesis.reshard(fault.act, fault.where)
@@ -185,12 +187,25 @@ export class World {
     return () => this.#disturbances.end(fault)
   }
 
-  #kill({ place, restartMs, renamed }: Extract<Fault, { kind: 'kill' }>): void {
+  #kill({ place, afterSends, restartMs, renamed }: Extract<Fault, { kind: 'kill' }>): void {
     const program = this.#programAt(place)
-    if (program === undefined) return
-    program.process.kill()
-    this.#vacate(place)
-    this.#time.after(restartMs, () => this.#restart(place, renamed))
+    program?.process.afterSends(afterSends, () => {
+      // It may have left, or been told to, in the meantime.
+      if (this.#isCalm || this.#programAt(place) !== program) return
+      this.#trace.add('world', `${program.process.name} dies`)
+      program.process.kill()
+      this.#vacate(place)
+      this.#time.after(restartMs, () => this.#restart(place, renamed))
+    })
+  }
+
+  #pause({ place, afterSends, forMs }: Extract<Fault, { kind: 'pause' }>): void {
+    const program = this.#programAt(place)
+    program?.process.afterSends(afterSends, () => {
+      if (this.#isCalm) return
+      this.#trace.add('world', `${program.process.name} is paused`)
+      program.process.pause(forMs)
+    })
   }
 
   #leave({ place, restartMs }: Extract<Fault, { kind: 'leave' }>): void {
@@ -273,6 +288,7 @@ export class World {
   /** The faults are over: puts end, everything is handled, the fleet is even, and everybody closes. */
   async #becomeWell(): Promise<void> {
     const calmMs = this.#time.nowMs
+    this.#isCalm = true
     this.#trace.add('world', 'the faults are over')
     const settleMs = 2 * Math.max(...this.#plan.producers.map(({ recordTtl }) => recordTtl)) + CLOSE_MS
     await this.#within(
@@ -320,20 +336,21 @@ export class World {
       const open = this.#stored.firstOpen(shard, this.#time.nowMs)
       if (open !== undefined) return `${open.text} in ${shard.shardId} isn't finished`
     }
-    const owners = new Map(running(this.#workers).map(({ workerId }) => [workerId, 0]))
+    const workers = new Map(running(this.#workers).map((worker) => [worker.workerId, worker]))
+    const counts = new Map([...workers.keys()].map((workerId) => [workerId, 0]))
     const leases = new Map(this.#leases().map((lease) => [lease.leaseKey!.S!, lease]))
     for (const shardId of this.#kinesis.openShardIds()) {
       const lease = leases.get(shardId)
       if (lease === undefined) return `${shardId} has no lease`
       if (lease.checkpointOwner !== undefined) return `${shardId} is being handed off`
-      const owner = lease.leaseOwner?.S
-      const count = owners.get(owner ?? '')
-      if (owner === undefined || count === undefined) return `${shardId} is owned by ${owner ?? 'nobody'}`
-      owners.set(owner, count + 1)
+      const owner = lease.leaseOwner?.S ?? 'nobody'
+      const worker = workers.get(owner)
+      if (worker === undefined) return `${shardId} is owned by ${owner}`
+      if (!worker.shardIds.includes(shardId)) return `${owner} doesn't know that it owns ${shardId}`
+      counts.set(owner, counts.get(owner)! + 1)
     }
-    const counts = [...owners.values()]
-    if (Math.max(...counts) - Math.min(...counts) > 1) {
-      return `the shards are spread unevenly: ${[...owners].map(([owner, count]) => `${owner} ${count}`).join(', ')}`
+    if (Math.max(...counts.values()) - Math.min(...counts.values()) > 1) {
+      return `the shards are spread unevenly: ${[...counts].map(([owner, count]) => `${owner} ${count}`).join(', ')}`
     }
     return undefined
   }
