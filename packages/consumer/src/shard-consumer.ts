@@ -2,8 +2,9 @@ import { backoffMs, type Clock, type Kinesis, orAborted, type Random } from '@sh
 import type { Position } from '@shardwise/records'
 import { ConsumerError } from './errors.ts'
 import type { HandlerPool, PoolShard } from './handler-pool.ts'
-import { isFinished, leaseFromItem } from './lease.ts'
 import type { LeaseHolder } from './lease-holder.ts'
+import { parentsFinished } from './parents.ts'
+import type { Retention } from './retention.ts'
 import { createChildLeases } from './shard-end.ts'
 import { ShardQueue, type Work } from './shard-queue.ts'
 import { type ChildShard, ShardReader } from './shard-reader.ts'
@@ -46,6 +47,7 @@ export interface ShardConsumerContext {
   readonly clock: Clock
   readonly random: Random
   readonly telemetry: Telemetry
+  readonly retention: Retention
   readonly checkpointInterval: number
   readonly parentPollMs: number
   readonly closeTimeout: number
@@ -195,24 +197,21 @@ export class ShardConsumer {
   async #renew(): Promise<void> {
     const { clock, checkpointInterval } = this.#context
     const signal = AbortSignal.any([this.#over.signal, this.#holder.lost])
-    while (await pause(clock, checkpointInterval, signal)) {
+    // From one start to the next: the time that a slow table takes counts against the lease already.
+    let startedAt = clock.monotonicMs()
+    while (await pause(clock, startedAt + checkpointInterval - clock.monotonicMs(), signal)) {
+      startedAt = clock.monotonicMs()
       await this.#holder.renew(this.#queue.checkpoint)
       if (this.#holder.handoffTo !== undefined) this.stop()
     }
   }
 
-  /** A parent without a lease doesn't block: it is from before the application's time, or was finished and cleaned up. */
   async #parentsFinished(): Promise<void> {
     const { table, clock, parentPollMs, telemetry } = this.#context
     const signal = this.#stopping.signal
     for (;;) {
       try {
-        const parents = await orAborted(
-          Promise.all(this.#holder.lease.parentShardIds.map((id) => table.read(id))),
-          signal,
-        )
-        const leases = parents.map((item) => item && leaseFromItem(item))
-        if (leases.every((lease) => lease === undefined || isFinished(lease))) return
+        if (await orAborted(parentsFinished(this.#holder.lease, table), signal)) return
       } catch (error) {
         signal.throwIfAborted()
         telemetry.emit({ type: 'callFailed', doing: `reading the parents of ${this.shardId}`, error })

@@ -16,7 +16,9 @@ import {
 } from '@shardwise/core'
 import { type HashRange, isSentinel, type Position, parseHashKey } from '@shardwise/records'
 import { ConsumerError } from './errors.ts'
+import { ExpiryWatch } from './expiry-watch.ts'
 import type { KinesisRecord } from './record-buffer.ts'
+import type { Retention } from './retention.ts'
 import { shardsOf } from './shard-list.ts'
 import type { Telemetry } from './telemetry.ts'
 
@@ -39,6 +41,7 @@ export interface ShardReaderOptions {
   readonly clock: Clock
   readonly random: Random
   readonly telemetry: Telemetry
+  readonly retention: Retention
   /** Resolves when the answer of another call may be kept. @param bytes what the last answer had */
   readonly room: (bytes: number) => Promise<void>
   readonly onRecords: (records: readonly KinesisRecord[]) => void
@@ -52,8 +55,9 @@ const MIN_IDLE_MS = 20
 /** Reads one shard by polling, in order and without a gap, as fast as there is room. */
 export class ShardReader {
   readonly #options: ShardReaderOptions
+  readonly #expiry: ExpiryWatch
   #iterator: string | undefined
-  /** The last record that was read: a new iterator starts behind it. */
+  /** The last record that was read and passed on. */
   #lastRead: string | undefined
   #lastBytes = 0
   #millisBehindLatest: number | undefined
@@ -61,6 +65,7 @@ export class ShardReader {
 
   constructor(options: ShardReaderOptions) {
     this.#options = options
+    this.#expiry = new ExpiryWatch(options)
   }
 
   /** How far the last answer was behind the tip, as the service says; undefined before the first. */
@@ -73,7 +78,9 @@ export class ShardReader {
    * can't mend.
    */
   async run(signal: AbortSignal): Promise<readonly ChildShard[]> {
-    const { clock, idleTimeBetweenReads, room } = this.#options
+    const { clock, idleTimeBetweenReads, room, retention } = this.#options
+    // Asks, so that it is known when it is needed.
+    retention.known(signal)
     for (let failures = 0; ; ) {
       await room(this.#lastBytes)
       signal.throwIfAborted()
@@ -96,6 +103,12 @@ export class ShardReader {
     }
   }
 
+  /** The last record known to be before what hasn't been read. */
+  get #lastKnown(): string | undefined {
+    const { checkpoint } = this.#options
+    return this.#lastRead ?? (isSentinel(checkpoint) ? undefined : checkpoint.sequenceNumber)
+  }
+
   async #read(signal: AbortSignal): Promise<GetRecordsCommandOutput> {
     const { kinesis, stream, maxRecords } = this.#options
     this.#iterator ??= await this.#newIterator(signal)
@@ -104,18 +117,17 @@ export class ShardReader {
       Limit: maxRecords,
       ...(stream.startsWith('arn:') && { StreamARN: stream }),
     })
+    this.#expiry.sending()
     return await orAborted(kinesis.send(command, { abortSignal: signal }), signal)
   }
 
   async #newIterator(signal: AbortSignal): Promise<string> {
     const { kinesis, stream, shardId } = this.#options
-    const command = new GetShardIteratorCommand({
-      ...streamReference(stream),
-      ShardId: shardId,
-      ...this.#startingPosition(),
-    })
+    const position = this.#startingPosition()
+    const command = new GetShardIteratorCommand({ ...streamReference(stream), ShardId: shardId, ...position })
     const { ShardIterator } = await orAborted(kinesis.send(command, { abortSignal: signal }), signal)
     if (ShardIterator === undefined) throw new Error('GetShardIterator answered without an iterator')
+    this.#expiry.iteratorTaken(position.StartingSequenceNumber)
     return ShardIterator
   }
 
@@ -124,13 +136,10 @@ export class ShardReader {
     'ShardIteratorType' | 'StartingSequenceNumber' | 'Timestamp'
   > {
     const { checkpoint, startMs } = this.#options
-    if (this.#lastRead !== undefined) {
-      return { ShardIteratorType: 'AFTER_SEQUENCE_NUMBER', StartingSequenceNumber: this.#lastRead }
-    }
-    // At, not after: the checkpoint may lie inside an aggregate.
-    if (!isSentinel(checkpoint)) {
-      return { ShardIteratorType: 'AT_SEQUENCE_NUMBER', StartingSequenceNumber: checkpoint.sequenceNumber }
-    }
+    const lastKnown = this.#lastKnown
+    // At it, not after it: if it doesn't come, it has expired, and what lies behind it may have too. And a checkpoint may lie
+    // inside an aggregate.
+    if (lastKnown !== undefined) return { ShardIteratorType: 'AT_SEQUENCE_NUMBER', StartingSequenceNumber: lastKnown }
     if (checkpoint.sequenceNumber === 'TRIM_HORIZON' || startMs === undefined) {
       return { ShardIteratorType: 'TRIM_HORIZON' }
     }
@@ -142,7 +151,15 @@ export class ShardReader {
   async #accept(answer: GetRecordsCommandOutput, signal: AbortSignal): Promise<readonly ChildShard[] | undefined> {
     const { shardId, telemetry, onRecords } = this.#options
     this.#everRead = true
-    const records = (answer.Records ?? []).map((record) => ({
+    const found = answer.Records ?? []
+    const first = found[0]?.SequenceNumber
+    const millisBehindLatest = answer.MillisBehindLatest ?? 0
+    const isLast = millisBehindLatest === 0 || !answer.NextShardIterator
+    // Before the records are passed on: what has expired must be told of even if this is the last thing that the worker does.
+    await this.#expiry.answered({ first, millisBehindLatest, isLast }, this.#lastKnown, signal)
+    signal.throwIfAborted()
+    const isRepeated = first !== undefined && first === this.#lastRead
+    const records = (isRepeated ? found.slice(1) : found).map((record) => ({
       sequenceNumber: record.SequenceNumber ?? '',
       // Absent on service-managed streams.
       partitionKey: record.PartitionKey ?? '',
@@ -152,7 +169,7 @@ export class ShardReader {
     this.#lastBytes = records.reduce((sum, { data }) => sum + data.byteLength, 0)
     this.#lastRead = records.at(-1)?.sequenceNumber ?? this.#lastRead
     this.#iterator = answer.NextShardIterator ?? undefined
-    this.#millisBehindLatest = answer.MillisBehindLatest ?? 0
+    this.#millisBehindLatest = millisBehindLatest
     if (records.length > 0) {
       onRecords(records)
       telemetry.emit({
@@ -160,7 +177,7 @@ export class ShardReader {
         shardId,
         kinesisRecords: records.length,
         bytes: this.#lastBytes,
-        millisBehindLatest: this.#millisBehindLatest,
+        millisBehindLatest,
       })
     }
     if (this.#iterator !== undefined) return undefined

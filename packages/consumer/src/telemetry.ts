@@ -22,6 +22,16 @@ export type ConsumerEvent =
   | { readonly type: 'shardEnded'; readonly shardId: string; readonly childShardIds: readonly string[] }
   /** The shard is no longer in the stream: what had not been read of it has expired. */
   | { readonly type: 'shardGone'; readonly shardId: string }
+  /**
+   * The shard was read so late that records behind `after`, the last one known, may have expired unread; undefined if none
+   * was. They can't be had any more. Told at most once a minute and shard.
+   */
+  | { readonly type: 'recordsExpired'; readonly shardId: string; readonly after: string | undefined }
+  /**
+   * The shard is taken up, and the record at its checkpoint has expired. Whatever came and expired since is lost; if nothing
+   * came, nothing is: the service doesn't tell.
+   */
+  | { readonly type: 'checkpointExpired'; readonly shardId: string; readonly checkpoint: string | undefined }
   /** The leader has created leases. KCL: SyncShards, CreateLease. */
   | { readonly type: 'leasesCreated'; readonly shardIds: readonly string[] }
   /** The leader has deleted the lease of a finished shard whose children are being read. */
@@ -113,6 +123,8 @@ export class Telemetry {
 const LEVELS: Partial<Record<ConsumerEvent['type'], 'warn' | 'error'>> = {
   leaseLost: 'warn',
   shardGone: 'error',
+  recordsExpired: 'error',
+  checkpointExpired: 'warn',
   handlerFailed: 'error',
   undecodableRecord: 'error',
   misplacedRecords: 'warn',
@@ -124,6 +136,10 @@ const LEVELS: Partial<Record<ConsumerEvent['type'], 'warn' | 'error'>> = {
 const MESSAGES: Partial<Record<ConsumerEvent['type'], string>> = {
   leaseLost: 'lease lost: its handlers are aborted, nothing more is written for it',
   shardGone: 'the shard is no longer in the stream: records of it that were not read have expired',
+  recordsExpired:
+    'records of the shard may have expired before they were read: raise the retention of the stream, or add workers so that it is read in time',
+  checkpointExpired:
+    'the record at the checkpoint has expired: if records came since and expired too, they were not read; raise the retention of the stream if its workers may be away for so long',
   handlerFailed: 'the handler failed; the same record comes again',
   undecodableRecord: 'a damaged aggregate; the shard waits here and nothing is skipped',
   misplacedRecords: 'user records outside their shard, left over from a reshard',

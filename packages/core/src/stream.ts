@@ -20,6 +20,8 @@ export interface StreamDescription {
   /** The largest record the stream takes, data and partition key together. */
   readonly maxRecordBytes: number
   readonly openShardCount: number
+  /** How long the stream keeps a record, in milliseconds: a day to a year. */
+  readonly retentionMs: number
   /** Whether the hash key decides which shard takes a record; otherwise the service spreads records as it likes. */
   readonly distributesByKey: boolean
 }
@@ -40,6 +42,7 @@ export async function describeStream(
     status: summary?.StreamStatus ?? '',
     maxRecordBytes: (summary?.MaxRecordSizeInKiB ?? 1024) * 1024,
     openShardCount: summary?.OpenShardCount ?? 0,
+    retentionMs: (summary?.RetentionPeriodHours ?? 24) * 3_600_000,
     distributesByKey: summary?.RecordDistributionStrategy !== 'AUTO',
   }
 }

@@ -1,0 +1,95 @@
+import {
+  backoffMs,
+  type Clock,
+  classifyError,
+  describeStream,
+  type Kinesis,
+  orAborted,
+  type Random,
+} from '@shardwise/core'
+import { within } from './waiting.ts'
+
+/** How long the stream keeps its records. */
+export interface Retention {
+  /** In milliseconds, as far as it is known; undefined while it isn't. Never waits: asks in the background, if it is time to. */
+  known(signal: AbortSignal): number | undefined
+  /** Asks now. Never rejects: without an answer in good time, what is known or the service's minimum. */
+  ask(signal: AbortSignal): Promise<number>
+}
+
+export interface StreamRetentionOptions {
+  readonly kinesis: Kinesis
+  readonly stream: string
+  readonly clock: Clock
+  readonly random: Random
+}
+
+/** What the service keeps records for at least. Source: the API reference, DecreaseStreamRetentionPeriod. */
+export const MIN_RETENTION_MS = 24 * 3_600_000
+/** It may be lowered while the stream is read. */
+const ASK_AGAIN_MS = 10 * 60_000
+/** The operation is granted 20 times a second for a whole account. */
+const RETRY_BACKOFF = { baseMs: 1_000, maxMs: 60_000 }
+/** Records wait for this answer. */
+const PATIENCE_MS = 5_000
+
+/** Asks DescribeStreamSummary, once for all shards of a worker. Where it may not be asked, it is the service's minimum. */
+export class StreamRetention implements Retention {
+  readonly #options: StreamRetentionOptions
+  #knownMs: number | undefined
+  #askAtMs = Number.NEGATIVE_INFINITY
+  #asking: Promise<void> | undefined
+  #failures = 0
+
+  constructor(options: StreamRetentionOptions) {
+    this.#options = options
+  }
+
+  known(signal: AbortSignal): number | undefined {
+    if (this.#options.clock.monotonicMs() >= this.#askAtMs) void this.#ask(signal)
+    return this.#knownMs
+  }
+
+  async ask(signal: AbortSignal): Promise<number> {
+    // Only the signal makes it reject.
+    await orAborted(this.#askAnew(signal), signal).catch(() => undefined)
+    return this.#knownMs ?? MIN_RETENTION_MS
+  }
+
+  /** An answer that is under way already may be from before a change. */
+  async #askAnew(signal: AbortSignal): Promise<void> {
+    await this.#asking
+    if (!signal.aborted) await this.#ask(signal)
+  }
+
+  #ask(signal: AbortSignal): Promise<void> {
+    this.#asking ??= this.#describe(signal).finally(() => {
+      this.#asking = undefined
+    })
+    return this.#asking
+  }
+
+  async #describe(signal: AbortSignal): Promise<void> {
+    const { kinesis, stream, clock, random } = this.#options
+    try {
+      const { retentionMs } = await within(clock, PATIENCE_MS, (over) => {
+        const either = AbortSignal.any([signal, over])
+        return orAborted(describeStream(kinesis, stream, either), either)
+      })
+      this.#knownMs = retentionMs
+      this.#failures = 0
+      this.#askAtMs = clock.monotonicMs() + ASK_AGAIN_MS
+    } catch (error) {
+      const nowMs = clock.monotonicMs()
+      if (signal.aborted) {
+        // The shard that asked is over; the next asks anew.
+        this.#askAtMs = nowMs
+      } else if (classifyError(error) === 'fatal') {
+        this.#knownMs ??= MIN_RETENTION_MS
+        this.#askAtMs = Number.POSITIVE_INFINITY
+      } else {
+        this.#askAtMs = nowMs + backoffMs(++this.#failures, RETRY_BACKOFF, random)
+      }
+    }
+  }
+}
