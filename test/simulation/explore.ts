@@ -1,17 +1,11 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import type { Invariant } from './violation.ts'
+import type { Outcome } from './world.ts'
 
 /** What a run of one seed came to, as its process tells it. */
-export interface SeedResult {
+export interface SeedResult extends Omit<Outcome, 'violation' | 'digest' | 'trace'> {
   readonly seed: number
-  readonly virtualMs: number
-  readonly happenings: number
-  readonly puts: number
-  readonly acknowledged: number
-  readonly repeated: number
-  readonly expired: number
-  readonly steadyAfterMs: number
   /** Faults in the plan. */
   readonly faults: number
   readonly violation: { readonly invariant: Invariant; readonly message: string } | undefined

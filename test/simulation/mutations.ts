@@ -5,6 +5,8 @@ export interface Mutation {
   readonly file: string
   readonly from: string
   readonly to: string
+  /** A seed that is known to notice it, to begin with; any other will do. */
+  readonly noticedBy: number
 }
 
 /** Mistakes that somebody could make, each against a promise that only a run as a whole can show broken. */
@@ -14,84 +16,98 @@ export const mutations: readonly Mutation[] = [
     file: 'producer/src/strays.ts',
     from: 'unseal(sealed).every(({ record })',
     to: 'unseal(sealed).some(({ record })',
+    noticedBy: 28,
   },
   {
     name: 'send the next Kinesis record of a lane before the last is answered',
     file: 'producer/src/lane.ts',
     from: "if (this.mode === 'aggregate') return 'lane'",
     to: "if (this.mode === 'aggregate') return sealed",
+    noticedBy: 269,
   },
   {
     name: 'send from new lanes while records of the old ones are in flight',
     file: 'producer/src/lanes.ts',
     from: 'if (overlaps(retired.range, range)) lane.barriers.add(retired)',
     to: 'if (overlaps(retired.range, range)) lane.barriers.delete(retired)',
+    noticedBy: 440,
   },
   {
     name: 'put what is sent again behind what came later',
     file: 'producer/src/lane.ts',
     from: 'this.settle(sealed)\n    this.#unshift(sealed)',
     to: 'this.settle(sealed)\n    this.#push(sealed)',
+    noticedBy: 11,
   },
   {
     name: 'call a record without an answer refused',
     file: 'producer/src/stream-writer.ts',
     from: "if (outcome === 'unknown') mark(sealed, 'unknown')",
     to: '',
+    noticedBy: 1,
   },
   {
     name: 'acknowledge what a partly failed request refused',
     file: 'producer/src/put-records.ts',
     from: 'if (code !== undefined && code !== null) {',
     to: 'if (code !== undefined && code !== null && !shardId) return { shardId: "shardId-000000000000", sequenceNumber: "1" }\n  if (code !== undefined && code !== null) {',
+    noticedBy: 11,
   },
   {
     name: 'checkpoint before the handler is done',
     file: 'consumer/src/watermark.ts',
     from: 'head?.finished; head = this.oldest',
     to: 'head !== undefined; head = this.oldest',
+    noticedBy: 1,
   },
   {
     name: 'skip a record whose handler failed',
     file: 'consumer/src/handler-pool.ts',
     from: 'shard.queue.failed(work)\n',
     to: 'shard.queue.finished(work); return\n',
+    noticedBy: 7,
   },
   {
     name: 'skip the rest of an aggregate after a restart',
     file: 'consumer/src/record-buffer.ts',
     from: 'comparePositions({ sequenceNumber, subSequenceNumber }, this.#finishedBefore) <= 0',
     to: 'comparePositions({ sequenceNumber, subSequenceNumber: 0 }, { ...this.#finishedBefore, subSequenceNumber: 0 }) <= 0',
+    noticedBy: 32,
   },
   {
     name: 'go on at the tip with a new iterator',
     file: 'consumer/src/shard-reader.ts',
-    from: "{ ShardIteratorType: 'AFTER_SEQUENCE_NUMBER', StartingSequenceNumber: this.#lastRead }",
+    from: "{ ShardIteratorType: 'AT_SEQUENCE_NUMBER', StartingSequenceNumber: lastKnown }",
     to: "{ ShardIteratorType: 'LATEST' }",
+    noticedBy: 1,
   },
   {
     name: 'read a child without waiting for its parents',
     file: 'consumer/src/shard-consumer.ts',
     from: 'if (await orAborted(parentsFinished(this.#holder.lease, table), signal)) return',
     to: 'return',
+    noticedBy: 7,
   },
   {
-    name: "create a merge's child while its other parent has no lease",
-    file: 'consumer/src/shard-end.ts',
-    from: 'return false',
-    to: 'continue',
+    name: 'hand a lease off while handlers still work on its records',
+    file: 'consumer/src/shard-consumer.ts',
+    from: 'const finished = await this.#progress.until(() => this.#queue.idle, patience, clock, closeTimeout)',
+    to: 'const finished = patience !== undefined && clock !== undefined && closeTimeout >= 0',
+    noticedBy: 80,
   },
   {
     name: 'end a shard while its last records are being handled',
     file: 'consumer/src/shard-consumer.ts',
     from: 'while (!this.#queue.empty) await this.#progress.wait(this.#stopping.signal)',
     to: '',
+    noticedBy: 7,
   },
   {
     name: 'renew a lease without a condition',
     file: 'consumer/src/lease-changes.ts',
     from: 'when: heldBy(lease, worker),\n    set: { leaseCounter: number(lease.counter + 1), ...(checkpoint',
     to: 'when: [],\n    set: { leaseCounter: number(lease.counter + 1), ...(checkpoint',
+    noticedBy: 41,
   },
   {
     name: 'take a lease up without a condition',
@@ -101,24 +117,28 @@ export const mutations: readonly Mutation[] = [
       { leaseCounter: number(lease.counter), leaseOwner: { S: worker }, checkpointOwner: { S: worker } },
     ],`,
     to: 'when: [],',
+    noticedBy: 18,
   },
   {
     name: 'let handlers go on after the lease is lost',
     file: 'consumer/src/shard-consumer.ts',
     from: '      this.#handlers.abort(holder.lost.reason)\n',
     to: '',
+    noticedBy: 18,
   },
   {
     name: 'give leases away before their holder can know that they have expired',
     file: 'consumer/src/fleet-view.ts',
     from: 'return stillMs > this.#options.failoverTime * patience',
     to: 'return stillMs > 0.4 * this.#options.failoverTime * patience',
+    noticedBy: 493,
   },
   {
     name: 'run two records of a key at once',
     file: 'consumer/src/key-lanes.ts',
     from: 'return this.#busy.size > 0 && this.#busy.has(key)',
     to: 'return false',
+    noticedBy: 1,
   },
 ]
 

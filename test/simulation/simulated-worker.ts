@@ -1,4 +1,4 @@
-import { Consumer, type ConsumerRecord } from '@shardwise/consumer'
+import { Consumer, type ConsumerEvent, type ConsumerRecord } from '@shardwise/consumer'
 import { silentLogger } from '@shardwise/core'
 import type { Disturbances } from './disturbances.ts'
 import { type DynamoDBService, TABLE } from './dynamodb-service.ts'
@@ -13,6 +13,8 @@ import type { Trace } from './trace.ts'
 const MAX_BUFFERED_BYTES = 2 ** 20
 /** One answer a shard may come on top of the buffer. */
 const MAX_ANSWER_BYTES = 10 * 2 ** 20
+/** Events that say that records of a shard may have expired unread. */
+const EXPIRY: ReadonlySet<ConsumerEvent['type']> = new Set(['recordsExpired', 'checkpointExpired', 'shardGone'])
 const SLOW_MS = 2_000
 const HANG_MS = 20_000
 
@@ -60,7 +62,7 @@ export class SimulatedWorker {
       logger: silentLogger,
       onEvent: (event) => {
         trace.add(process.name, `event ${event.type}${'shardId' in event ? ` ${event.shardId}` : ''}`)
-        if (event.type === 'recordsExpired' || event.type === 'shardGone') onExpiry(event.shardId)
+        if (EXPIRY.has(event.type) && 'shardId' in event) onExpiry(event.shardId)
       },
     })
     this.#consumer.run({ eachRecord: (record, { signal }) => this.#handle(record, signal) }).then(() => {
