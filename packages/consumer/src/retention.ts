@@ -25,7 +25,7 @@ export interface StreamRetentionOptions {
 }
 
 /** What the service keeps records for at least. Source: the API reference, DecreaseStreamRetentionPeriod. */
-export const MIN_RETENTION_MS = 24 * 3_600_000
+export const MIN_RETENTION_MS: number = 24 * 3_600_000
 /** It may be lowered while the stream is read. */
 const ASK_AGAIN_MS = 10 * 60_000
 /** The operation is granted 20 times a second for a whole account. */
