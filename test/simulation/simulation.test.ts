@@ -38,6 +38,33 @@ test('the same seed gives the same trace, byte for byte', async () => {
   expect((await new World({ ...plan, seed: 8 }).run()).digest).not.toBe(first.digest)
 })
 
+describe('a run takes nothing from outside its seed', () => {
+  const outside = [
+    [globalThis, 'setTimeout'],
+    [globalThis, 'setInterval'],
+    [Date, 'now'],
+    [performance, 'now'],
+    [Math, 'random'],
+  ] as const
+
+  test.each(outside)('%#: no call', async (object, name) => {
+    const real = Reflect.get(object, name) as (...given: unknown[]) => unknown
+    const callers: string[] = []
+    const watched = (...given: unknown[]): unknown => {
+      const caller = new Error(name).stack?.split('\n')[2] ?? ''
+      if (/packages|simulation/.test(caller)) callers.push(caller)
+      return real.apply(object, given)
+    }
+    Reflect.set(object, name, watched)
+    try {
+      await new World(planOf(7)).run()
+    } finally {
+      Reflect.set(object, name, real)
+    }
+    expect(callers).toEqual([])
+  })
+})
+
 describe('histories that once broke a promise', () => {
   test.each(readdirSync(REGRESSIONS).filter((name) => name.endsWith('.json')))('%s', async (name) => {
     const plan = JSON.parse(readFileSync(new URL(name, REGRESSIONS), 'utf8')) as Plan

@@ -1,0 +1,169 @@
+import type { AttributeValue } from '@aws-sdk/client-dynamodb'
+import { type DynamoDBService, TABLE } from './dynamodb-service.ts'
+import type { KinesisService } from './kinesis-service.ts'
+import type { Plan } from './plan.ts'
+import type { Programs } from './programs.ts'
+import type { StoredStream } from './stored-stream.ts'
+import type { StreamWitness } from './stream-witness.ts'
+import type { Trace } from './trace.ts'
+import { type Invariant, Violation } from './violation.ts'
+import type { VirtualTime } from './virtual-time.ts'
+
+type Item = Readonly<Record<string, AttributeValue>>
+
+export interface RecoveryOptions {
+  readonly plan: Plan
+  readonly time: VirtualTime
+  readonly trace: Trace
+  readonly programs: Programs
+  readonly kinesis: KinesisService
+  readonly dynamodb: DynamoDBService
+  readonly stored: StoredStream
+  readonly streamWitness: StreamWitness
+  readonly report: (violation: Violation) => void
+}
+
+/** Puts go on for so long after the last fault. */
+const AFTERMATH_MS = 3_000
+const LOOK_MS = 250
+/**
+ * How long after the last fault everything may take to be well: what backs off longest are handlers that fail (30 s) and
+ * requests without an answer (30 s), one may follow the other, and a dead worker's leases move after some failover times.
+ */
+const STEADY_MS = 90_000
+const STEADY_FAILOVERS = 6
+/** How long closing may take: the handlers' time, and the last writes. */
+const CLOSE_MS = 30_000
+
+/** What has to come after the last fault: puts end, everything is handled, the fleet is even, and everybody closes. */
+export class Recovery {
+  readonly #options: RecoveryOptions
+  #steadyAfterMs = 0
+
+  constructor(options: RecoveryOptions) {
+    this.#options = options
+  }
+
+  /** How long after the last fault everything was well. */
+  get steadyAfterMs(): number {
+    return this.#steadyAfterMs
+  }
+
+  /** Resolves when everybody has closed. */
+  async run(): Promise<void> {
+    const { plan, time, trace, programs, streamWitness } = this.#options
+    const calmMs = time.nowMs
+    programs.calmDown()
+    trace.add('world', 'the faults are over')
+    const settleMs = 2 * Math.max(...plan.producers.map(({ recordTtl }) => recordTtl)) + CLOSE_MS
+    await this.#within(
+      Promise.all(programs.leaving),
+      settleMs,
+      'close gives back',
+      () => `${programs.leaving.size} programs did not close`,
+    )
+    await time.sleep(AFTERMATH_MS + longestRestart(plan))
+    const producers = programs.producers
+    const closed = Promise.all(producers.map((producer) => producer.end()))
+    await this.#within(
+      closed,
+      settleMs,
+      'puts settle',
+      () => `unsettled after close: ${streamWitness.unsettled().slice(0, 5).join(', ')}`,
+    )
+    const unsettled = streamWitness.unsettled()
+    if (unsettled.length > 0) this.#object('puts settle', `unsettled after close: ${unsettled.slice(0, 5).join(', ')}`)
+    await this.#becomeSteady(calmMs)
+    await this.#closeWorkers()
+    this.#checkRepeats()
+  }
+
+  async #becomeSteady(calmMs: number): Promise<void> {
+    const deadlineMs = calmMs + STEADY_MS + STEADY_FAILOVERS * this.#options.plan.failoverTime
+    for (;;) {
+      const wrong = this.#whatIsWrong()
+      if (wrong === undefined) break
+      if (this.#options.time.nowMs > deadlineMs) {
+        this.#object(
+          'steady state',
+          `${((this.#options.time.nowMs - calmMs) / 1_000).toFixed(0)} s after the last fault: ${wrong}`,
+        )
+        return
+      }
+      await this.#options.time.sleep(LOOK_MS)
+    }
+    this.#steadyAfterMs = this.#options.time.nowMs - calmMs
+  }
+
+  #whatIsWrong(): string | undefined {
+    for (const shard of this.#options.stored.shards) {
+      const open = this.#options.stored.firstOpen(shard, this.#options.time.nowMs)
+      if (open !== undefined) return `${open.text} in ${shard.shardId} isn't finished`
+    }
+    const workers = new Map(this.#options.programs.workers.map((worker) => [worker.workerId, worker]))
+    const counts = new Map([...workers.keys()].map((workerId) => [workerId, 0]))
+    const leases = new Map(this.#leases().map((lease) => [lease.leaseKey!.S!, lease]))
+    for (const shardId of this.#options.kinesis.openShardIds()) {
+      const lease = leases.get(shardId)
+      if (lease === undefined) return `${shardId} has no lease`
+      if (lease.checkpointOwner !== undefined) return `${shardId} is being handed off`
+      const owner = lease.leaseOwner?.S ?? 'nobody'
+      const worker = workers.get(owner)
+      if (worker === undefined) return `${shardId} is owned by ${owner}`
+      if (!worker.shardIds.includes(shardId)) return `${owner} doesn't know that it owns ${shardId}`
+      counts.set(owner, counts.get(owner)! + 1)
+    }
+    if (Math.max(...counts.values()) - Math.min(...counts.values()) > 1) {
+      return `the shards are spread unevenly: ${[...counts].map(([owner, count]) => `${owner} ${count}`).join(', ')}`
+    }
+    return undefined
+  }
+
+  async #closeWorkers(): Promise<void> {
+    const workers = this.#options.programs.workers
+    await this.#within(
+      Promise.all(workers.map((worker) => worker.close())),
+      CLOSE_MS,
+      'close gives back',
+      () => `${workers.filter(({ isOver }) => !isOver).map(({ workerId }) => workerId)} did not close`,
+    )
+    const owned = this.#leases().filter(
+      ({ checkpoint, leaseOwner, checkpointOwner }) =>
+        checkpoint?.S !== 'SHARD_END' && (leaseOwner !== undefined || checkpointOwner !== undefined),
+    )
+    if (owned.length > 0) {
+      this.#object(
+        'close gives back',
+        `still owned after everybody has closed: ${owned.map(({ leaseKey, leaseOwner }) => `${leaseKey?.S} by ${leaseOwner?.S}`).join(', ')}`,
+      )
+    }
+  }
+
+  /** Handoffs, reshards and good ends are no reason to handle anything twice. */
+  #checkRepeats(): void {
+    const isGentle = this.#options.plan.faults.every(({ kind }) => kind === 'reshard' || kind === 'leave')
+    const { repeated } = this.#options.streamWitness
+    if (isGentle && repeated > 0) this.#object('nothing again without need', `${repeated} records were handled again`)
+  }
+
+  async #within(work: Promise<unknown>, ms: number, invariant: Invariant, what: () => string): Promise<void> {
+    const timer = this.#options.time.after(ms, () => this.#object(invariant, `not within ${ms / 1_000} s: ${what()}`))
+    await work
+    this.#options.time.cancel(timer)
+  }
+
+  #leases(): Item[] {
+    const { Items } = this.#options.dynamodb.model.execute('Scan', { TableName: TABLE, ConsistentRead: true }) as {
+      Items: Item[]
+    }
+    return Items.filter(({ entityType }) => entityType?.S === 'LEASE')
+  }
+
+  #object(invariant: Invariant, message: string): void {
+    this.#options.report(new Violation(invariant, message))
+  }
+}
+
+function longestRestart({ faults }: Plan): number {
+  return Math.max(0, ...faults.map((fault) => ('restartMs' in fault ? fault.restartMs : 0)))
+}
