@@ -13,7 +13,7 @@ const kinds = await backendKinds()
 
 describe.each(kinds)('$name', ({ name, missing, parallel, lacks, start }) => {
   if (missing !== undefined) {
-    test('is available', ({ skip }) => skip(missing))
+    test('is available', ({ skip }) => skip(`${name}: ${missing}`))
     return
   }
   let backend: Backend | undefined
@@ -28,7 +28,7 @@ describe.each(kinds)('$name', ({ name, missing, parallel, lacks, start }) => {
   cases.each(Object.entries(CONCEPTS))('%s', (_, ofConcept) => {
     test.for(ofConcept)('$name', async (aCase, { skip }) => {
       const lack = aCase.needs && lacks[aCase.needs]
-      skip(lack !== undefined, lack?.why)
+      skip(lack !== undefined, `${name}, cases that need ${lack?.need}: ${lack?.why}`)
       const difference = DIFFERENCES.find((known) => known.backends.includes(name) && known.case === aCase.name)
       if (difference === undefined) await run(aCase, backend!)
       else await expectDifference(run(aCase, backend!), difference)
