@@ -8,6 +8,8 @@ import type { StreamWitness } from './stream-witness.ts'
 import type { Trace } from './trace.ts'
 
 const MAX_OUTSTANDING_BYTES = 2 ** 20
+/** What a record counts for, at most, beside its padding. */
+const RECORD_BYTES = 1_000
 /** Places in the hash range that some keys ask for. */
 const EXPLICIT_HASH_KEYS = ['0', String(2n ** 127n), String(2n ** 128n - 1n)]
 
@@ -57,9 +59,9 @@ export class SimulatedProducer {
     return this.#isOver
   }
 
-  /** Bytes beyond what the producer may hold. */
+  /** Bytes beyond what the producer may hold: one record is taken as long as there is any room. */
   get excessBytes(): number {
-    return this.#producer.outstanding.bytes - 2 * MAX_OUTSTANDING_BYTES
+    return this.#producer.outstanding.bytes - 2 * MAX_OUTSTANDING_BYTES - this.#plan.paddingBytes - RECORD_BYTES
   }
 
   /** Puts no more and closes the producer. */

@@ -38,6 +38,14 @@ export function isFinished(lease: Lease): boolean {
   return lease.checkpoint.sequenceNumber === SHARD_END.sequenceNumber
 }
 
+/**
+ * Compares the ages of two shards: negative if the first is older. The service numbers shards in the order it makes them; and
+ * of two that share hash keys one is above the other, since they are never open together.
+ */
+export function compareShardIds(a: string, b: string): number {
+  return a.length - b.length || (a < b ? -1 : Number(a > b))
+}
+
 export function isSamePosition(a: Position, b: Position): boolean {
   return a.sequenceNumber === b.sequenceNumber && a.subSequenceNumber === b.subSequenceNumber
 }

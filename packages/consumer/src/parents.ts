@@ -1,5 +1,5 @@
 import { isSentinel, overlaps } from '@shardwise/records'
-import { isFinished, type Lease, leaseFromItem } from './lease.ts'
+import { compareShardIds, isFinished, type Lease, leaseFromItem } from './lease.ts'
 import type { Table } from './table.ts'
 
 /**
@@ -18,10 +18,9 @@ export async function parentsFinished(lease: Lease, table: Table): Promise<boole
   return !leases.some((other) => !isFinished(other) && isAbove(other, lease))
 }
 
-/** Shards that share hash keys are never open together, and the service numbers shards in the order it makes them. */
 function isAbove(other: Lease, { leaseKey, hashRange }: Lease): boolean {
   return (
-    other.leaseKey < leaseKey &&
+    compareShardIds(other.leaseKey, leaseKey) < 0 &&
     other.hashRange !== undefined &&
     hashRange !== undefined &&
     overlaps(other.hashRange, hashRange)

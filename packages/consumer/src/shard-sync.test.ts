@@ -39,7 +39,8 @@ const TREE = [
   shard(10, [55, 59], [5], true, 2),
 ]
 
-const leases = (...ids: number[]): { leaseKey: string }[] => ids.map((id) => ({ leaseKey: `s${id}` }))
+const leases = (...ids: number[]): { leaseKey: string; hashRange: HashRange | undefined }[] =>
+  ids.map((id) => ({ leaseKey: `s${id}`, hashRange: TREE[id]?.hashRange }))
 
 const NOW = 1_000_000
 const AT_TIME: InitialPosition = { timestamp: 5_000 }
@@ -89,6 +90,23 @@ describe('missing leases', () => {
         expect(missing(made, position)).toEqual(all.slice(done))
       }
     }
+  })
+
+  test('a listing from before a reshard brings back no shard whose children are leased', () => {
+    const before = [
+      ...TREE.slice(0, 5),
+      shard(5, [50, 59], [], true),
+      shard(6, [0, 19], [0, 1], true, 1),
+      shard(7, [20, 39], [2, 3], true, 1),
+    ]
+    for (const position of ['TRIM_HORIZON', 'LATEST', AT_TIME] as const) {
+      expect(missing([4, 8, 9, 10], position, before)).toEqual([])
+    }
+  })
+
+  test('where one child of a finished shard has lost its lease, that child alone gets a new one', () => {
+    expect(missing([4, 8, 9], 'TRIM_HORIZON')).toEqual(['s10'])
+    expect(missing([4, 8, 10], AT_TIME)).toEqual(['s9'])
   })
 
   test('they come with ancestors first', () => {

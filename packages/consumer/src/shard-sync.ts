@@ -5,10 +5,11 @@ import {
   findHoles,
   type HashRange,
   LATEST,
+  overlaps,
   type Position,
   TRIM_HORIZON,
 } from '@shardwise/records'
-import { isFinished, type Lease } from './lease.ts'
+import { compareShardIds, isFinished, type Lease } from './lease.ts'
 import type { NewLease } from './lease-changes.ts'
 
 /** Where an application starts in a shard of which it knows nothing yet. */
@@ -28,6 +29,9 @@ export function firstLeases(shards: readonly Shard[], initialPosition: InitialPo
  * Which leases are missing in an application that has some. A shard below a leased one isn't: it gets its lease when its
  * parent ends. So this heals what was deleted, and a creation that stopped half-way.
  *
+ * A shard with a younger one leased below it was finished, and its lease was cleaned up; a listing from before the reshard may
+ * still show it as open.
+ *
  * For each open shard, upwards. With nothing leased above it, it starts at the oldest shards still listed, or for LATEST
  * at the open shard itself. With something leased above it, only what a merge joins from the other side may be missing.
  *
@@ -36,7 +40,7 @@ export function firstLeases(shards: readonly Shard[], initialPosition: InitialPo
  */
 export function missingLeases(
   shards: readonly Shard[],
-  leases: readonly Pick<Lease, 'leaseKey'>[],
+  leases: readonly Pick<Lease, 'leaseKey' | 'hashRange'>[],
   initialPosition: InitialPosition,
   nowMs: number,
 ): NewLease[] {
@@ -47,8 +51,21 @@ export function missingLeases(
   const known = new Map<string, boolean>()
   const visited = new Set<string>()
 
+  function isPast({ shardId, hashRange }: Shard): boolean {
+    if (leased.has(shardId)) return false
+    return leases.some(
+      (lease) =>
+        lease.hashRange !== undefined &&
+        compareShardIds(lease.leaseKey, shardId) > 0 &&
+        overlaps(lease.hashRange, hashRange),
+    )
+  }
+
   function parentsOf(shard: Shard): Shard[] {
-    return shard.parentShardIds.map((id) => listed.get(id)).filter((parent) => parent !== undefined)
+    return shard.parentShardIds
+      .map((id) => listed.get(id))
+      .filter((parent) => parent !== undefined)
+      .filter((parent) => !isPast(parent))
   }
 
   function isBelowLease(shard: Shard): boolean {
@@ -76,7 +93,7 @@ export function missingLeases(
     }
   }
 
-  for (const shard of shards) if (shard.endingSequenceNumber === undefined) visit(shard)
+  for (const shard of shards) if (shard.endingSequenceNumber === undefined && !isPast(shard)) visit(shard)
   return inOrder(shards).flatMap(({ shardId }) => missing.get(shardId) ?? [])
 }
 
