@@ -1,5 +1,5 @@
 import type { AttributeValue } from '@aws-sdk/client-dynamodb'
-import { comparePositions, isSentinel, type Position, SHARD_END } from '@shardwise/records'
+import { comparePositions, isSentinel, LATEST, type Position, SHARD_END } from '@shardwise/records'
 import type { SimulatedProcess } from './process.ts'
 import type { StoredShard, StoredStream } from './stored-stream.ts'
 import { type Invariant, Violation } from './violation.ts'
@@ -24,6 +24,7 @@ export class LeaseWitness {
   /** Shards of which a worker has said that records may have expired. */
   readonly #told = new Set<string>()
   #expired = 0
+  #hasStarted = false
 
   constructor(stored: StoredStream, nowMs: () => number, report: (violation: Violation) => void) {
     this.#stored = stored
@@ -44,6 +45,7 @@ export class LeaseWitness {
   written({ key, before, after, writer }: LeaseWrite): void {
     const shard = this.#stored.shard(key)
     if (shard === undefined || after === undefined) return
+    if (!this.#hasStarted) this.#start(after)
     if (after.shardwiseToken?.S !== before?.shardwiseToken?.S) this.#holders.set(key, writer)
     const checkpoint = checkpointOf(after)
     const last = this.#checkpoints.get(key)
@@ -67,11 +69,17 @@ export class LeaseWitness {
     this.#checkCovered(shard, last, checkpoint, writer)
   }
 
+  /** The first lease of all: what comes from now on has to be handled. */
+  #start(lease: Item): void {
+    this.#hasStarted = true
+    if (lease.checkpoint?.S === LATEST.sequenceNumber) this.#stored.startAt(this.#nowMs())
+  }
+
   #checkCovered(shard: StoredShard, last: Position | undefined, checkpoint: Position, writer: SimulatedProcess): void {
     const isEnd = checkpoint.sequenceNumber === SHARD_END.sequenceNumber
     if (!isEnd && isSentinel(checkpoint)) return
     for (const record of this.#stored.takeCovered(shard, isEnd ? 'end' : checkpoint)) {
-      if (record.finished) continue
+      if (record.finished || this.#stored.isBeforeStart(record)) continue
       if (!this.#stored.hasExpired(record, this.#nowMs())) {
         this.#object(
           'checkpoint covers finished records',

@@ -101,6 +101,8 @@ export interface Plan {
   readonly reshardMs: number
   readonly retentionMs: number
   readonly failoverTime: number
+  /** Where the application starts; absent in old plans: at the oldest record. */
+  readonly initialPosition?: 'TRIM_HORIZON' | 'LATEST'
   /** What a request takes on its way there, or its answer back, at most. */
   readonly wayMs: number
   readonly keysPerProducer: number
@@ -136,6 +138,7 @@ export function planOf(seed: number): Plan {
     // Beyond a tenth no lease could be held for long.
     wayMs: Math.min(failoverTime / 10, pick(random, [2, 6, 6, 60, 250])),
     keysPerProducer,
+    initialPosition: chance(random, 0.2) ? 'LATEST' : 'TRIM_HORIZON',
     producers,
     workers,
     faults: faultsOf(random, common),

@@ -137,6 +137,7 @@ export class Programs {
       disturbances: this.#options.disturbances,
       trace: this.#options.trace,
       failoverTime: this.#options.plan.failoverTime,
+      initialPosition: this.#options.plan.initialPosition ?? 'TRIM_HORIZON',
       onExpiry: (shardId) => this.#options.leaseWitness.expiryTold(shardId),
       onFailure: (error) => this.#options.onFailure(process.name, error),
     })

@@ -25,6 +25,7 @@ export interface WorkerSurroundings {
   readonly disturbances: Disturbances
   readonly trace: Trace
   readonly failoverTime: number
+  readonly initialPosition: 'TRIM_HORIZON' | 'LATEST'
   /** It says that records of a shard have expired unread. */
   readonly onExpiry: (shardId: string) => void
   readonly onFailure: (error: unknown) => void
@@ -44,12 +45,13 @@ export class SimulatedWorker {
     this.workerId = workerId
     this.#surroundings = surroundings
     this.#plan = plan
-    const { kinesis, dynamodb, trace, failoverTime, onExpiry, onFailure } = surroundings
+    const { kinesis, dynamodb, trace, failoverTime, initialPosition, onExpiry, onFailure } = surroundings
     this.#consumer = new Consumer({
       application: TABLE,
       stream: STREAM,
       workerId,
       failoverTime,
+      initialPosition,
       concurrency: plan.concurrency,
       maxAheadRecords: plan.maxAheadRecords,
       maxRecords: plan.maxRecords,

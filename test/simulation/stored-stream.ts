@@ -30,7 +30,7 @@ export interface StoredShard {
   /** In the shard's order. */
   readonly records: StoredUserRecord[]
   readonly byPosition: Map<string, StoredUserRecord>
-  /** Everything before is finished or has expired. */
+  /** Everything before is finished or excused. */
   done: number
   /** Everything before is covered by the checkpoint. */
   checkpointed: number
@@ -41,6 +41,7 @@ export class StoredStream {
   readonly #shards = new Map<string, StoredShard>()
   readonly #retentionMs: number
   #count = 0
+  #startMs = 0
 
   constructor(retentionMs: number) {
     this.#retentionMs = retentionMs
@@ -112,15 +113,25 @@ export class StoredStream {
     return this.#shards.get(shardId)?.byPosition.get(`${sequenceNumber}:${subSequenceNumber}`)
   }
 
+  /** What came before needs not be handled: the application started at the tip. */
+  startAt(ms: number): void {
+    this.#startMs = ms
+  }
+
+  isBeforeStart({ arrivedMs }: StoredUserRecord): boolean {
+    return arrivedMs < this.#startMs
+  }
+
   hasExpired({ arrivedMs }: StoredUserRecord, nowMs: number): boolean {
     return arrivedMs < nowMs - this.#retentionMs
   }
 
-  /** The first record of the shard that is neither finished nor expired. */
+  /** The first record of the shard that is neither finished nor excused from it. */
   firstOpen(shard: StoredShard, nowMs: number): StoredUserRecord | undefined {
     for (;;) {
       const record = shard.records[shard.done]
-      if (record === undefined || !(record.finished || this.hasExpired(record, nowMs))) return record
+      if (record === undefined) return undefined
+      if (!record.finished && !this.hasExpired(record, nowMs) && !this.isBeforeStart(record)) return record
       shard.done++
     }
   }

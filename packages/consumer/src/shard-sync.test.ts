@@ -39,8 +39,8 @@ const TREE = [
   shard(10, [55, 59], [5], true, 2),
 ]
 
-const leases = (...ids: number[]): { leaseKey: string; hashRange: HashRange | undefined }[] =>
-  ids.map((id) => ({ leaseKey: `s${id}`, hashRange: TREE[id]?.hashRange }))
+const leases = (...ids: number[]): Pick<Lease, 'leaseKey' | 'hashRange' | 'startMs'>[] =>
+  ids.map((id) => ({ leaseKey: `s${id}`, hashRange: TREE[id]?.hashRange, startMs: undefined }))
 
 const NOW = 1_000_000
 const AT_TIME: InitialPosition = { timestamp: 5_000 }
@@ -107,6 +107,15 @@ describe('missing leases', () => {
   test('where one child of a finished shard has lost its lease, that child alone gets a new one', () => {
     expect(missing([4, 8, 9], 'TRIM_HORIZON')).toEqual(['s10'])
     expect(missing([4, 8, 10], AT_TIME)).toEqual(['s9'])
+  })
+
+  test('a creation at the tip that stopped half-way is completed at the tip of then', () => {
+    const [first, ...others] = leases(4, 8)
+    const started = [{ ...first!, startMs: NOW - 60_000 }, ...others]
+    expect(missingLeases(TREE, started, 'LATEST', NOW)).toMatchObject([
+      { shardId: 's10', startMs: NOW - 60_000 },
+      { shardId: 's9', startMs: NOW - 60_000 },
+    ])
   })
 
   test('they come with ancestors first', () => {

@@ -40,13 +40,14 @@ export function firstLeases(shards: readonly Shard[], initialPosition: InitialPo
  */
 export function missingLeases(
   shards: readonly Shard[],
-  leases: readonly Pick<Lease, 'leaseKey' | 'hashRange'>[],
+  leases: readonly Pick<Lease, 'leaseKey' | 'hashRange' | 'startMs'>[],
   initialPosition: InitialPosition,
   nowMs: number,
 ): NewLease[] {
   const listed = new Map(shards.map((shard) => [shard.shardId, shard]))
   const leased = new Set(leases.map(({ leaseKey }) => leaseKey))
-  const initial = startAt(initialPosition, nowMs)
+  // The tip is where it was when the first of them were created: what came since in a shard that got none must not be skipped.
+  const initial = startAt(initialPosition, Math.min(nowMs, ...leases.flatMap(({ startMs }) => startMs ?? [])))
   const missing = new Map<string, NewLease>()
   const known = new Map<string, boolean>()
   const visited = new Set<string>()
