@@ -48,7 +48,7 @@ export class KinesisService {
   readonly #options: KinesisServiceOptions
   readonly #wallMs: () => number
   /** How probable it is that an iterator counts as expired, by each fault that says so. */
-  readonly #expiring = new Set<number>()
+  readonly #expiring = new Set<{ readonly probability: number }>()
   /** Past answers to ListShards, by request. */
   readonly #listings = new Map<string, { readonly atMs: number; readonly answer: object }[]>()
 
@@ -73,16 +73,20 @@ export class KinesisService {
     const send = (command: Command, { abortSignal }: { abortSignal?: AbortSignal } = {}): Promise<object> => {
       const operation = command.constructor.name.replace(/Command$/, '')
       const input = operation === 'PutRecords' ? withOwnBytes(command.input) : command.input
+      let servedAtMs = 0
       const answered = this.#options.network.call({
         process,
         service: 'kinesis',
         timeoutMs: TIMEOUT_MS,
         signal: abortSignal,
-        execute: () => this.#execute(operation, input),
+        execute: () => {
+          servedAtMs = this.#wallMs()
+          return this.#execute(operation, input)
+        },
         describe: () => describe(operation, input),
       })
       return operation === 'ListShards'
-        ? withServiceTime(command as unknown as ListShardsCommand, answered, this.#wallMs)
+        ? withServiceTime(command as unknown as ListShardsCommand, answered, () => servedAtMs)
         : answered
     }
     return { send } as unknown as Kinesis
@@ -126,8 +130,9 @@ export class KinesisService {
   /** From now on calls are refused with this probability, until the returned function is called. */
   disturb(error: 'throttle' | 'internalError' | 'partialFailure' | 'expiredIterator', probability: number): () => void {
     if (error === 'expiredIterator') {
-      this.#expiring.add(probability)
-      return () => this.#expiring.delete(probability)
+      const fault = { probability }
+      this.#expiring.add(fault)
+      return () => this.#expiring.delete(fault)
     }
     const handle = this.model.faults.add({ fault: error, probability })
     return () => handle.remove()
@@ -137,11 +142,15 @@ export class KinesisService {
     return this.model.streamNamed(STREAM).openShards.map(({ id }) => id)
   }
 
+  get #expiringNow(): number {
+    return Math.max(0, ...[...this.#expiring].map(({ probability }) => probability))
+  }
+
   #execute(operation: string, input: object): object {
     this.#noteShards()
     try {
       if (operation === 'ListShards') return this.#list(input)
-      if (operation === 'GetRecords' && chance(this.#options.random, Math.max(0, ...this.#expiring))) {
+      if (operation === 'GetRecords' && chance(this.#options.random, this.#expiringNow)) {
         throw new ServiceError('ExpiredIteratorException', 'Iterator expired.')
       }
       const { answer } = this.model.request(operation, input as Record<string, unknown>)
@@ -209,10 +218,14 @@ function withOwnBytes(input: object): object {
 }
 
 /** Runs the steps that the library has added to the command, with the service's time in the answer's header. */
-function withServiceTime(command: ListShardsCommand, answered: Promise<object>, nowMs: () => number): Promise<object> {
+function withServiceTime(
+  command: ListShardsCommand,
+  answered: Promise<object>,
+  servedAtMs: () => number,
+): Promise<object> {
   const handler = command.middlewareStack.resolve(async () => {
     const output = await answered
-    return { output: output as never, response: { headers: { date: new Date(nowMs()).toUTCString() } } }
+    return { output: output as never, response: { headers: { date: new Date(servedAtMs()).toUTCString() } } }
   }, {} as never)
   return handler({ input: command.input, request: {} } as never).then(({ output }) => output)
 }
