@@ -67,8 +67,13 @@ type ConnectionListener = (socket: Socket) => void
 function connectionListener(listener: RequestListener): ConnectionListener {
   const http1 = createHttp1Server({ keepAliveTimeout: KEEP_ALIVE_MS }, listener)
   const http2 = createHttp2Server({ settings: { initialWindowSize: HTTP2_WINDOW_BYTES } }, listener)
-  // A connection has a window of its own beside those of its streams.
-  http2.on('session', (session: ServerHttp2Session) => session.setLocalWindowSize(HTTP2_WINDOW_BYTES))
+  http2.on('session', (session: ServerHttp2Session) => {
+    // A connection has a window of its own beside those of its streams.
+    session.setLocalWindowSize(HTTP2_WINDOW_BYTES)
+    // The SDK says goodbye (GOAWAY) as soon as a subscription begins. Node would then close the connection when the last event
+    // is written, and the client lose what it hasn't read by then. It closes the connection itself when it has.
+    session.close = () => undefined
+  })
   return (socket) => {
     socket.once('readable', () => {
       const chunk = socket.read() as Buffer | null

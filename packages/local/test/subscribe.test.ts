@@ -124,6 +124,28 @@ describe.each([...clients, ...tlsClients])('with %s of the SDK', (_, settings) =
   })
 })
 
+describe.each([...clients, ...tlsClients])('with %s of the SDK', (_, settings) => {
+  test('a reader that comes late finds everything, to the end of the shard', async () => {
+    await using local = await startLocal({ streams: { orders: 1 }, dynamodb: false, limits: false, tls: true })
+    const kinesis = new KinesisClient(settings(local))
+    try {
+      const { subscribe } = await consumerOf(kinesis, 'orders')
+      const events = await subscribe()
+      await events.next()
+      await kinesis.send(putting('orders', 'a'))
+      const split = { ShardToSplit: SHARD, NewStartingHashKey: `${2n ** 127n}` }
+      await kinesis.send(new SplitShardCommand({ StreamName: 'orders', ...split }))
+      // By now the server has written everything.
+      await new Promise((resolve) => setTimeout(resolve, 100))
+      expect(textsOf(await nextWithRecords(events))).toEqual(['a'])
+      expect((await nextWithRecords(events)).ChildShards).toHaveLength(2)
+      expect(await events.next()).toEqual({ done: true, value: undefined })
+    } finally {
+      kinesis.destroy()
+    }
+  })
+})
+
 describe.each(clients)('with %s of the SDK', (_, settings) => {
   test('an error in mid-stream and one at the start come out under their names', async () => {
     await using local = await startLocal({ streams: { orders: 1 }, dynamodb: false, limits: false })
