@@ -20,6 +20,8 @@ export interface LocalOptions {
   readonly reshardMs?: number
   /** How long a registered consumer is CREATING. Default 0. */
   readonly registerMs?: number
+  /** Decides which requests the faults strike: the same for the same seed. Default 1. */
+  readonly seed?: number
   /**
    * `'manual'`: time of Kinesis stands still until `local.clock` moves it, so that a test of expiry, retention or a
    * five-minute subscription takes no time. DynamoDB is not concerned. Default `'real'`.
@@ -122,6 +124,7 @@ const DEFAULTS: ServerSettings = {
   createMs: 0,
   reshardMs: 0,
   registerMs: 0,
+  seed: 1,
   clock: 'real',
   tls: false,
   dynamodb: true,

@@ -11,6 +11,8 @@ const port: Check = (value) =>
   Number.isInteger(value) && Number(value) >= 0 && Number(value) <= 65_535 ? undefined : 'a port from 0 to 65535'
 const clock: Check = (value) => (value === 'real' || value === 'manual' ? undefined : '"real" or "manual"')
 
+const seed: Check = (value) => (Number.isInteger(value) ? undefined : 'an integer')
+
 const CHECKS: Readonly<Record<keyof LocalOptions, Check>> = {
   streams,
   limits: boolean,
@@ -19,6 +21,7 @@ const CHECKS: Readonly<Record<keyof LocalOptions, Check>> = {
   createMs: durationMs,
   reshardMs: durationMs,
   registerMs: durationMs,
+  seed,
   clock,
   tls: boolean,
   dynamodb: boolean,

@@ -4,13 +4,14 @@ import type { FaultHandle } from './faults.ts'
 import { KinesisModel } from './kinesis-model.ts'
 import { startKinesisServer } from './kinesis-server.ts'
 import type { ServerSettings, Started, ThreadCall, ThreadCalls } from './local-thread.ts'
+import { seededRandom } from './seeded-random.ts'
 import { ManualServerClock, realClock } from './server-clock.ts'
 
-const { streams, clock: mode, tls, dynamodb: withDynamoDB, ...settings } = workerData as ServerSettings
+const { streams, clock: mode, tls, dynamodb: withDynamoDB, seed, ...settings } = workerData as ServerSettings
 const manualClock = mode === 'manual' ? new ManualServerClock(Date.now()) : undefined
 const clock = manualClock ?? realClock
 
-const model = new KinesisModel({ ...settings, clock })
+const model = new KinesisModel({ ...settings, clock, random: seededRandom(seed) })
 for (const [name, shardCount] of Object.entries(streams)) model.addStream(name, shardCount)
 // What isn't asked for isn't loaded either: each of the two takes a tenth of a second.
 const certificate = tls ? await (await import('./certificate.ts')).makeCertificate(Date.now()) : undefined

@@ -154,3 +154,25 @@ test('a broken subscription takes no other along on its HTTP/2 connection', asyn
     kinesis.destroy()
   }
 })
+
+test('the same seed strikes the same requests', async () => {
+  const struck = async (seed: number): Promise<string> => {
+    await using local = await startLocal({ streams: { orders: 1 }, limits: false, dynamodb: false, seed })
+    await local.faults.add({ fault: 'throttle', operation: 'PutRecords', probability: 0.5 })
+    const kinesis = new KinesisClient({ ...local.kinesis, requestHandler: new NodeHttpHandler(), maxAttempts: 1 })
+    let outcomes = ''
+    for (let request = 0; request < 40; request++) {
+      outcomes += await kinesis.send(putting(1)).then(
+        () => '.',
+        () => 'x',
+      )
+    }
+    kinesis.destroy()
+    return outcomes
+  }
+  const first = await struck(1)
+  expect(first).toMatch(/x/)
+  expect(first).toMatch(/\./)
+  expect(await struck(1)).toBe(first)
+  expect(await struck(2)).not.toBe(first)
+})
