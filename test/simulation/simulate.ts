@@ -27,14 +27,16 @@ interface Arguments {
 
 async function main(): Promise<number> {
   let given: Arguments
+  let plan: Plan | undefined
   try {
     given = readArguments()
+    plan = given.seed === undefined ? undefined : reduced(planOf(given.seed), given)
   } catch (error) {
     console.error(`${(error as Error).message}\n\n${USAGE}`)
     return 2
   }
-  const { seed, seeds, from, processes, trace } = given
-  if (seed !== undefined) return await replay(reduced(planOf(seed), given), trace)
+  const { seeds, from, processes, trace } = given
+  if (plan !== undefined) return await replay(plan, trace)
   if (seeds !== undefined) return await exploreAll(from, seeds, processes)
   console.log(USAGE)
   return 0
@@ -73,14 +75,23 @@ function integer(name: string, text: string | undefined): number | undefined {
 }
 
 function reduced(plan: Plan, { faults, places }: Arguments): Plan {
-  const kept = faults?.split(',').filter((text) => text !== '')
-  const isKept = ({ place }: { place: string }): boolean => places?.split(',').includes(place) ?? true
+  const programs = [...plan.producers, ...plan.workers].map(({ place }) => place)
+  const keptPlaces = chosen('places', places, programs)
+  const keptFaults = chosen('faults', faults, [...plan.faults.keys()].map(String))
   return {
     ...plan,
-    workers: plan.workers.filter(isKept),
-    producers: plan.producers.filter(isKept),
-    faults: plan.faults.filter((_, index) => kept?.includes(String(index)) ?? true),
+    workers: plan.workers.filter(({ place }) => keptPlaces.has(place)),
+    producers: plan.producers.filter(({ place }) => keptPlaces.has(place)),
+    faults: plan.faults.filter((_, index) => keptFaults.has(String(index))),
   }
+}
+
+/** Some of those that there are, or all if nothing is said. */
+function chosen(name: string, list: string | undefined, all: readonly string[]): ReadonlySet<string> {
+  const some = list?.split(',').filter((text) => text !== '') ?? all
+  const unknown = some.find((each) => !all.includes(each))
+  if (unknown !== undefined) throw new Error(`--${name}: expected some of ${all.join(', ')}, got "${unknown}"`)
+  return new Set(some)
 }
 
 async function replay(plan: Plan, wholeTrace: boolean): Promise<number> {
