@@ -235,7 +235,7 @@ export const reshards: readonly Case[] = [
     name: 'an on-demand stream is neither split, merged nor resized, with ValidationException',
     run: async (stage) => {
       const StreamName = stage.freshName()
-      await stage.kinesis.createStream({ StreamName, StreamModeDetails: { StreamMode: 'ON_DEMAND' } })
+      await stage.create({ StreamName, StreamModeDetails: { StreamMode: 'ON_DEMAND' } })
       await stage.untilActive(StreamName)
       const split = { StreamName, ShardToSplit: FIRST_SHARD, NewStartingHashKey: String(2n ** 125n) }
       const merge = { StreamName, ShardToMerge: FIRST_SHARD, AdjacentShardToMerge: 'shardId-000000000001' }

@@ -53,7 +53,7 @@ export const streams: readonly Case[] = [
     name: 'an on-demand stream starts with four shards',
     run: async (stage) => {
       const StreamName = stage.freshName()
-      await stage.kinesis.createStream({ StreamName, StreamModeDetails: { StreamMode: 'ON_DEMAND' } })
+      await stage.create({ StreamName, StreamModeDetails: { StreamMode: 'ON_DEMAND' } })
       const summary = await stage.untilActive(StreamName)
       expect(summary.StreamModeDetails?.StreamMode).toBe('ON_DEMAND')
       expect(summary.OpenShardCount).toBe(4)
@@ -107,7 +107,7 @@ export const streams: readonly Case[] = [
       await stage.kinesis.deleteStream({ StreamName: name })
       await stage.untilGone(name)
       expect(await refusal(stage.kinesis.deleteStream({ StreamName: name }))).toBe('ResourceNotFoundException')
-      await stage.kinesis.createStream({ StreamName: name, ShardCount: 1 })
+      await stage.create({ StreamName: name, ShardCount: 1 })
       await stage.untilActive(name)
       expect(await stage.texts(await stage.iterator(name, 'TRIM_HORIZON'), 0)).toEqual([])
     },
