@@ -25,7 +25,7 @@ export interface ProgramsOptions {
   readonly onFailure: (name: string, error: unknown) => void
 }
 
-/** How far clocks run wrong: ten times what a machine without any synchronisation does. */
+/** How far monotonic clocks run wrong at most, either way. */
 const CLOCK_DRIFT = 0.001
 const WALL_OFFSET_MS = 120_000
 

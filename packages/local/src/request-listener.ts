@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { Http2ServerRequest } from 'node:http2'
 import { sendEvents } from './event-sending.ts'
-import { breakOff, type HttpResponse, send } from './http-response.ts'
+import { breakOff, type HttpResponse, isGone, send } from './http-response.ts'
 import type { KinesisModel } from './kinesis-model.ts'
 import { protocolFor } from './protocol.ts'
 import type { ServerClock } from './server-clock.ts'
@@ -20,7 +20,11 @@ export function requestListener(model: KinesisModel, clock: ServerClock): Reques
     // A broken connection ends the reading of the request or the writing of the response, which see it for themselves.
     request.on('error', () => response.destroy())
     response.on('error', () => request.destroy())
-    handle(model, clock, request, response).catch(() => breakOff(response))
+    handle(model, clock, request, response).catch((error: unknown) => {
+      // The client going away is no fault of the server's; anything else that can't be answered any more must not go unnoticed.
+      if (!isGone(response)) process.emitWarning(error as Error)
+      breakOff(response)
+    })
   }
 }
 
