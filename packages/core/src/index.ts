@@ -1,5 +1,6 @@
 export { type Backoff, backoffMs, type Random } from './backoff.ts'
 export { type Clock, systemClock } from './clock.ts'
+export { type Codec, CodecError, type CodecErrorOptions, type Encoder, encoder, encoderOf } from './codec.ts'
 export { ShardwiseError, type ShardwiseErrorOptions } from './errors.ts'
 export { createKinesisClient } from './kinesis-client.ts'
 export { defaultLogger, type Logger, silentLogger } from './logger.ts'
@@ -27,3 +28,4 @@ export {
   type StreamReference,
   streamReference,
 } from './stream.ts'
+export { timedKinesis } from './timed-kinesis.ts'

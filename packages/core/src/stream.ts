@@ -22,6 +22,8 @@ export interface StreamDescription {
   readonly openShardCount: number
   /** How long the stream keeps a record, in milliseconds: a day to a year. */
   readonly retentionMs: number
+  /** Whether the service adds shards by itself as they are needed. */
+  readonly isOnDemand: boolean
   /** Whether the hash key decides which shard takes a record; otherwise the service spreads records as it likes. */
   readonly distributesByKey: boolean
 }
@@ -43,6 +45,7 @@ export async function describeStream(
     maxRecordBytes: (summary?.MaxRecordSizeInKiB ?? 1024) * 1024,
     openShardCount: summary?.OpenShardCount ?? 0,
     retentionMs: (summary?.RetentionPeriodHours ?? 24) * 3_600_000,
+    isOnDemand: summary?.StreamModeDetails?.StreamMode === 'ON_DEMAND',
     distributesByKey: summary?.RecordDistributionStrategy !== 'AUTO',
   }
 }

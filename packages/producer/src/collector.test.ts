@@ -1,12 +1,13 @@
 import { FULL_HASH_RANGE } from '@shardwise/records'
 import { expect, test } from 'vitest'
+import { pendingOf } from '../test/pending.ts'
 import { collect } from './collector.ts'
-import { Lane } from './lane.ts'
+import { Lane, type LaneMode } from './lane.ts'
 import type { Lanes } from './lanes.ts'
 import { BuilderPool } from './open-aggregate.ts'
-import { Epoch, type Pending } from './pending.ts'
 import { RateBucket } from './rate-bucket.ts'
 
+const PLAIN: LaneMode = { aggregates: false, ordered: true }
 const settings = { aggregationMaxSize: 1_000, aggregationMaxCount: 100, recordMaxBufferedTime: 0, recordTtl: 30_000 }
 const limits = { collectionMaxCount: 500, collectionMaxSize: 10_000 }
 
@@ -14,18 +15,8 @@ const limits = { collectionMaxCount: 500, collectionMaxSize: 10_000 }
 function lanesWith(count: number, records: number, bytes: number): Lanes {
   const active = new Set<Lane>()
   for (let index = 0; index < count; index++) {
-    const lane = new Lane(`s${index}`, FULL_HASH_RANGE, 'plain', new RateBucket(150, 0), settings, new BuilderPool())
+    const lane = new Lane(`s${index}`, FULL_HASH_RANGE, PLAIN, new RateBucket(150, 0), settings, new BuilderPool())
     for (let number = 0; number < records; number++) {
-      const pending: Pending = {
-        resolve() {},
-        reject() {},
-        epoch: new Epoch(),
-        arrivedMs: 0,
-        bytes,
-        attempts: 0,
-        earlierCopy: undefined,
-        lastError: undefined,
-      }
       const record = {
         partitionKey: 'k',
         explicitHashKey: undefined,
@@ -33,7 +24,7 @@ function lanesWith(count: number, records: number, bytes: number): Lanes {
         data: new Uint8Array(bytes - 1),
         bytes,
       }
-      lane.add(record, pending, 0, true)
+      lane.add(record, pendingOf(0, bytes), 0, true)
     }
     active.add(lane)
   }
@@ -57,4 +48,12 @@ test('leaves out lanes that have nothing until something comes', () => {
   const lanes = lanesWith(2, 0, 0)
   expect(collect(lanes, 0, false, limits)).toEqual([])
   expect([...lanes.active]).toEqual([])
+})
+
+test('a record that may be what a request was refused for goes alone', () => {
+  const lanes = lanesWith(3, 1, 100)
+  const [, second] = [...lanes.active].map((lane) => lane.next(0, false))
+  if (second !== undefined) second.isSuspect = true
+  const batches = [1, 2, 3].map(() => collect(lanes, 0, false, limits).map(({ lane }) => lane.shardId))
+  expect(batches).toEqual([['s0'], ['s1'], ['s2']])
 })

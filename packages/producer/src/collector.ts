@@ -11,6 +11,8 @@ export interface CollectorSettings {
 export interface InFlight {
   readonly lane: Lane
   readonly sealed: SealedRecord
+  /** On the monotonic clock. */
+  readonly sentAtMs: number
 }
 
 /**
@@ -30,10 +32,13 @@ export function collect(lanes: Lanes, nowMs: number, flushing: boolean, settings
         continue
       }
       const isFull =
-        collected.length >= settings.collectionMaxCount || bytes + sealed.bytes > settings.collectionMaxSize
+        sealed.isSuspect ||
+        collected.length >= settings.collectionMaxCount ||
+        bytes + sealed.bytes > settings.collectionMaxSize
       if (isFull && collected.length > 0) return collected
-      lane.take()
-      collected.push({ lane, sealed })
+      lane.take(nowMs)
+      collected.push({ lane, sealed, sentAtMs: nowMs })
+      if (sealed.isSuspect) return collected
       bytes += sealed.bytes
       next.push(lane)
     }

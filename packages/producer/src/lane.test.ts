@@ -1,14 +1,18 @@
 import { FULL_HASH_RANGE, hashKeyOf } from '@shardwise/records'
 import { expect, test } from 'vitest'
+import { pendingOf } from '../test/pending.ts'
 import { Lane, type LaneMode } from './lane.ts'
 import { BuilderPool } from './open-aggregate.ts'
-import { Epoch, type Pending } from './pending.ts'
 import { RateBucket } from './rate-bucket.ts'
 import { type SealedRecord, unseal } from './sealed-record.ts'
 
+const AGGREGATED: LaneMode = { aggregates: true, ordered: true }
+const PLAIN: LaneMode = { aggregates: false, ordered: true }
+const UNORDERED: LaneMode = { aggregates: false, ordered: false }
+
 const settings = { aggregationMaxSize: 1_000, aggregationMaxCount: 100, recordMaxBufferedTime: 100, recordTtl: 30_000 }
 
-function laneOf(overrides: Partial<typeof settings> = {}, mode: LaneMode = 'aggregate', rateLimit = 150): Lane {
+function laneOf(overrides: Partial<typeof settings> = {}, mode: LaneMode = AGGREGATED, rateLimit = 150): Lane {
   return new Lane(
     's',
     FULL_HASH_RANGE,
@@ -21,16 +25,7 @@ function laneOf(overrides: Partial<typeof settings> = {}, mode: LaneMode = 'aggr
 
 function add(lane: Lane, name: string, nowMs = 0, bytes = 10, hasRoom = true): boolean {
   const data = Buffer.alloc(bytes, name)
-  const pending: Pending = {
-    resolve() {},
-    reject() {},
-    epoch: new Epoch(),
-    arrivedMs: nowMs,
-    bytes: data.length + name.length,
-    attempts: 0,
-    earlierCopy: undefined,
-    lastError: undefined,
-  }
+  const pending = pendingOf(nowMs, data.length + name.length)
   const record = {
     partitionKey: name,
     explicitHashKey: undefined,
@@ -42,13 +37,13 @@ function add(lane: Lane, name: string, nowMs = 0, bytes = 10, hasRoom = true): b
 }
 
 const keysIn = (sealed: SealedRecord | undefined): string[] =>
-  sealed === undefined ? [] : unseal(sealed).map(({ record }) => record.partitionKey)
+  sealed === undefined ? [] : unseal(sealed).map(({ record }) => record.partitionKey ?? '')
 
 /** Everything the lane gives, one after the other, as if each were accepted at once. */
 function sendAll(lane: Lane, nowMs: number): string[][] {
   const sent: string[][] = []
   for (let next = lane.next(nowMs, true); next !== undefined; next = lane.next(nowMs, true)) {
-    lane.take()
+    lane.take(nowMs)
     sent.push(keysIn(next))
     lane.settle(next)
   }
@@ -92,7 +87,7 @@ test('while a Kinesis record is in flight the next aggregate grows, up to a quar
   const lane = laneOf({ aggregationMaxCount: 10_000 })
   add(lane, 'first', 0, 1_200)
   const first = lane.next(0, false) as SealedRecord
-  lane.take()
+  lane.take(0)
   for (let index = 0; index < 900; index++) add(lane, 'k', 0, 1_000)
   expect(lane.next(0, true)).toBeUndefined()
   lane.settle(first)
@@ -102,7 +97,7 @@ test('while a Kinesis record is in flight the next aggregate grows, up to a quar
 })
 
 test('without a limit of the rate an aggregate still grows no larger than a record may be', () => {
-  const lane = laneOf({ aggregationMaxCount: 10_000 }, 'aggregate', Number.POSITIVE_INFINITY)
+  const lane = laneOf({ aggregationMaxCount: 10_000 }, AGGREGATED, Number.POSITIVE_INFINITY)
   for (let index = 0; index < 3_000; index++) add(lane, 'k', 0, 1_000, false)
   expect(lane.next(0, false)?.bytes).toBeLessThanOrEqual(2 ** 20)
 })
@@ -112,7 +107,7 @@ test('a refused Kinesis record comes again after its pause, before all others', 
   add(lane, 'a', 0, 1_200)
   add(lane, 'b', 0, 1_200)
   const first = lane.next(0, false) as SealedRecord
-  lane.take()
+  lane.take(0)
   lane.retry(first, 50)
   expect(lane.next(49, true)).toBeUndefined()
   expect(sendAll(lane, 50)).toEqual([['a'], ['b']])
@@ -134,20 +129,20 @@ test('without aggregation one key has one in flight, and unordered has any numbe
     for (const name of ['a', 'a', 'b']) add(lane, name)
     const names: string[] = []
     for (let next = lane.next(0, false); next !== undefined; next = lane.next(0, false)) {
-      lane.take()
+      lane.take(0)
       names.push(...keysIn(next))
     }
     return names
   }
-  expect([taken('plain'), taken('unordered')]).toEqual([
+  expect([taken(PLAIN), taken(UNORDERED)]).toEqual([
     ['a', 'b'],
     ['a', 'a', 'b'],
   ])
 })
 
 test('what is too old is taken out even while the bucket is in debt', () => {
-  const lane = laneOf({ recordTtl: 1_000 }, 'aggregate', 1)
-  lane.bucket.take(100 * 2 ** 20)
+  const lane = laneOf({ recordTtl: 1_000 }, AGGREGATED, 1)
+  lane.bucket.take(100 * 2 ** 20, 0)
   add(lane, 'old', 0)
   expect(lane.takeExpired(999)).toEqual([])
   expect(lane.waitMs(0, true, false)).toBe(1_000)

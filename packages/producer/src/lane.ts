@@ -4,20 +4,23 @@ import { type BuilderPool, OpenAggregate } from './open-aggregate.ts'
 import type { Pending } from './pending.ts'
 import type { RateBucket } from './rate-bucket.ts'
 import { type SealedRecord, sealLone } from './sealed-record.ts'
-import { type CheckedRecord, MAX_AGGREGATE_BYTES } from './user-record.ts'
+import { type CheckedRecord, isKeyed } from './user-record.ts'
 
-/**
- * How a lane packs and orders.
- *
- * - `aggregate`: many user records in a Kinesis record, one of these in flight.
- * - `plain`: one user record in a Kinesis record, one of these in flight for each hash key.
- * - `unordered`: one user record in a Kinesis record, any number in flight. For streams that distribute by themselves.
- */
-export type LaneMode = 'aggregate' | 'plain' | 'unordered'
+/** How a lane packs and orders. */
+export interface LaneMode {
+  /** Whether many user records share a Kinesis record. */
+  readonly aggregates: boolean
+  /**
+   * Whether at most one Kinesis record is in flight for each hash key: one in all where many keys share a record. Otherwise
+   * any number is.
+   */
+  readonly ordered: boolean
+}
 
 /** Kinesis records of the same domain are never in flight together, and stay in order. */
 type Domain = 'lane' | bigint | SealedRecord
 
+/** What holds for every lane of a stream. */
 export interface LaneSettings {
   readonly aggregationMaxSize: number
   readonly aggregationMaxCount: number
@@ -25,6 +28,8 @@ export interface LaneSettings {
   readonly recordTtl: number
 }
 
+/** The largest that an aggregate grows by itself, even where the stream takes larger ones: readers get it as a whole. */
+const GROWTH_BYTES = 2 ** 20 - 1
 /** How much of a second's quota an aggregate may grow to while its lane can't send. */
 const GROWTH_SECONDS = 0.25
 
@@ -43,6 +48,8 @@ export class Lane {
   readonly bucket: RateBucket
   /** Retired lanes that have to settle before this one sends. */
   readonly barriers: Set<Lane> = new Set()
+  /** If this one is retired: the lanes that wait for it to settle. */
+  readonly barred: Set<Lane> = new Set()
   retired = false
   /** Nothing goes before; after a refusal, on the monotonic clock. */
   pausedUntilMs = 0
@@ -88,7 +95,7 @@ export class Lane {
    */
   add(record: CheckedRecord, pending: Pending, nowMs: number, hasRoom: boolean): boolean {
     const { aggregationMaxSize, aggregationMaxCount, recordTtl } = this.#settings
-    if (this.mode !== 'aggregate') {
+    if (!this.mode.aggregates || !isKeyed(record)) {
       this.#push(sealLone(record, pending, recordTtl))
       return this.barriers.size === 0 && this.#ready.length > 0
     }
@@ -98,9 +105,7 @@ export class Lane {
     else this.#open.add(record, pending)
     this.#nextExpiryMs = Math.min(this.#nextExpiryMs, this.#open.oldestMs + recordTtl)
     if (this.#open.count >= aggregationMaxCount) this.#seal()
-    return (
-      this.barriers.size === 0 && this.#inFlight.size === 0 && (this.#ready.length > 0 || this.#openWaitMs(nowMs) <= 0)
-    )
+    return this.barriers.size === 0 && this.#isFree && (this.#ready.length > 0 || this.#openWaitMs(nowMs) <= 0)
   }
 
   /** Puts sealed records in front of everything that waits, in their order. */
@@ -112,19 +117,19 @@ export class Lane {
   next(nowMs: number, flushing: boolean): SealedRecord | undefined {
     if (this.retired || this.barriers.size > 0 || this.pausedUntilMs > nowMs) return undefined
     const isOpenDue = this.#open !== undefined && (flushing || this.#openWaitMs(nowMs) <= 0)
-    if (this.#ready.length === 0 && this.#queues.size === 0 && this.#inFlight.size === 0 && isOpenDue) this.#seal()
+    if (this.#ready.length === 0 && this.#queues.size === 0 && this.#isFree && isOpenDue) this.#seal()
     const domain = this.#ready.first
     if (domain === undefined || this.bucket.waitMs(nowMs) > 0) return undefined
     return this.#queues.get(domain)?.first
   }
 
   /** Removes what `next` gave: it is in flight now. */
-  take(): void {
+  take(nowMs: number): void {
     const domain = this.#ready.shift()
     if (domain === undefined) throw new Error(`lane ${this.shardId}: expected something that is ready to be sent`)
     const sealed = this.#shift(domain)
     this.#inFlight.add(domain)
-    this.bucket.take(sealed.bytes)
+    this.bucket.take(sealed.bytes, nowMs)
   }
 
   /** What was in flight has its outcome, or goes elsewhere. */
@@ -145,6 +150,15 @@ export class Lane {
     this.pausedUntilMs = Math.max(this.pausedUntilMs, ms)
   }
 
+  /** When the oldest of what waits here arrived, on the monotonic clock; Infinity if nothing does. */
+  get oldestMs(): number {
+    let oldest = this.#open?.oldestMs ?? Number.POSITIVE_INFINITY
+    for (const { first } of this.#queues.values()) {
+      if (first !== undefined) oldest = Math.min(oldest, first.expiresMs - this.#settings.recordTtl)
+    }
+    return oldest
+  }
+
   /**
    * Milliseconds until `takeExpired` or, if there is room for a request, `next` may give something without anything else
    * happening; Infinity if never.
@@ -154,7 +168,7 @@ export class Lane {
     if (!hasRoom || this.barriers.size > 0) return expiry
     const gate = Math.max(this.pausedUntilMs - nowMs, this.bucket.waitMs(nowMs))
     if (this.#ready.length > 0) return Math.min(gate, expiry)
-    if (this.#open === undefined || this.#inFlight.size > 0) return expiry
+    if (this.#open === undefined || !this.#isFree) return expiry
     return Math.min(Math.max(gate, flushing ? 0 : this.#openWaitMs(nowMs)), expiry)
   }
 
@@ -187,16 +201,21 @@ export class Lane {
     return sealed
   }
 
+  /** Whether an aggregate might go now, as far as what is in flight is concerned. */
+  get #isFree(): boolean {
+    return !this.mode.ordered || this.#inFlight.size === 0
+  }
+
   #growthLimit(nowMs: number, hasRoom: boolean): number {
     const canSend =
       hasRoom &&
       this.#queues.size === 0 &&
-      this.#inFlight.size === 0 &&
+      this.#isFree &&
       this.barriers.size === 0 &&
       this.pausedUntilMs <= nowMs &&
       this.bucket.waitMs(nowMs) === 0
     if (canSend) return this.#settings.aggregationMaxSize
-    return Math.min(MAX_AGGREGATE_BYTES, this.bucket.bytesPerSecond * GROWTH_SECONDS)
+    return Math.min(GROWTH_BYTES, this.bucket.bytesPerSecond * GROWTH_SECONDS)
   }
 
   #openWaitMs(nowMs: number): number {
@@ -213,8 +232,8 @@ export class Lane {
   }
 
   #domainOf(sealed: SealedRecord): Domain {
-    if (this.mode === 'aggregate') return 'lane'
-    return this.mode === 'plain' ? sealed.hashKey : sealed
+    if (!this.mode.ordered) return sealed
+    return this.mode.aggregates ? 'lane' : sealed.hashKey
   }
 
   #push(sealed: SealedRecord): void {

@@ -1,13 +1,14 @@
-import { type HashRange, overlaps, type ShardMap } from '@shardwise/records'
+import { FULL_HASH_RANGE, type HashRange, ShardMap } from '@shardwise/records'
 import { Lane, type LaneMode, type LaneSettings } from './lane.ts'
 import { BuilderPool, OpenAggregate } from './open-aggregate.ts'
 import type { Pending } from './pending.ts'
 import { RateBucket } from './rate-bucket.ts'
 import { type SealedRecord, sealLone, type Unsealed, unseal } from './sealed-record.ts'
-import type { CheckedRecord } from './user-record.ts'
+import { type CheckedRecord, isKeyed } from './user-record.ts'
 
 export interface LanesSettings extends LaneSettings {
-  readonly aggregation: boolean
+  readonly aggregation: boolean | 'always'
+  readonly ordering: 'key' | 'none'
   /** In percent of a shard's limits; Infinity for none. */
   readonly rateLimit: number
 }
@@ -15,9 +16,14 @@ export interface LanesSettings extends LaneSettings {
 /** Who decides which shard takes a record: its hash key, or the service as it likes. */
 export type Distribution = 'key' | 'service'
 
+/** The shard of the one lane that there is without a map. */
+export const UNKNOWN_SHARD = 'unknown'
+
+const NO_MAP: ShardMap = ShardMap.of([{ shardId: UNKNOWN_SHARD, hashRange: FULL_HASH_RANGE }])
+
 /**
  * The lanes of one stream: one for each open shard of the newest map, and the retired ones that still have something in
- * flight.
+ * flight. Without a map it is one for all, whose records go plain: alone a record lands where it belongs, whatever the map.
  *
  * A change of the map is a barrier: a new lane sends nothing before every retired lane that overlaps it has settled, and
  * what has to be sent again goes to the heads of the new lanes. So nothing overtakes what was put before it. A change of
@@ -27,7 +33,8 @@ export class Lanes {
   readonly #settings: LanesSettings
   readonly #builders = new BuilderPool()
   #distribution: Distribution = 'key'
-  #map: ShardMap | undefined
+  #map: ShardMap = NO_MAP
+  #rateLimit: number
   #lanes = new Map<string, Lane>()
   /** The lanes in turn, where records may go to any. */
   #turns: readonly Lane[] = []
@@ -38,18 +45,32 @@ export class Lanes {
 
   constructor(settings: LanesSettings) {
     this.#settings = settings
+    this.#rateLimit = settings.rateLimit
   }
 
+  /** Undefined as long as it isn't known. */
   get map(): ShardMap | undefined {
-    return this.#map
+    return this.#map === NO_MAP ? undefined : this.#map
   }
 
   get distribution(): Distribution {
     return this.#distribution
   }
 
+  /** Whether user records share Kinesis records, as things are. */
+  get aggregates(): boolean {
+    return this.#mode.aggregates
+  }
+
   get active(): ReadonlySet<Lane> {
     return this.#active
+  }
+
+  /** When the oldest of what waits arrived; Infinity if nothing does. */
+  get oldestMs(): number {
+    let oldest = Number.POSITIVE_INFINITY
+    for (const lane of this.#active) oldest = Math.min(oldest, lane.oldestMs)
+    return oldest
   }
 
   /** Takes a user record into its lane. Returns whether there may be something to send at once. */
@@ -64,41 +85,52 @@ export class Lanes {
     this.#active.delete(lane)
   }
 
-  /** Goes over to a new map, one without holes: what waits for a shard that is gone moves to the new lanes, in its order. */
-  replaceMap(map: ShardMap, nowMs: number): void {
-    this.#map = map
+  /**
+   * Goes over to a new map, one without holes, or to none: what waits for a shard that is gone moves to the new lanes, in its
+   * order.
+   *
+   * @returns what has no place any more: records without a partition key, where keys decide again
+   */
+  replaceMap(map: ShardMap | undefined, nowMs: number): SealedRecord[] {
+    this.#map = map ?? NO_MAP
     const mode = this.#mode
     const gone: Lane[] = []
-    const kept = new Map<string, Lane>()
+    const lanes = new Map<string, Lane>()
     for (const lane of this.#lanes.values()) {
-      const range = map.get(lane.shardId)?.hashRange
+      const range = this.#map.get(lane.shardId)?.hashRange
       // A shard of the same name but another range belongs to a stream that was deleted and made anew.
-      const stays = range?.start === lane.range.start && range.end === lane.range.end && lane.mode === mode
-      if (stays) kept.set(lane.shardId, lane)
+      const stays = range?.start === lane.range.start && range.end === lane.range.end && isSame(lane.mode, mode)
+      if (stays) lanes.set(lane.shardId, lane)
       else gone.push(lane)
     }
-    for (const lane of gone) {
-      lane.retired = true
-      this.#active.delete(lane)
-      if (lane.inFlight > 0) this.#retired.add(lane)
+    for (const lane of gone) this.#retire(lane)
+    const made = new Set<Lane>()
+    for (const { shardId, hashRange } of this.#map.shards) {
+      if (lanes.has(shardId)) continue
+      const lane = this.#newLane(shardId, hashRange, mode, nowMs)
+      lanes.set(shardId, lane)
+      made.add(lane)
     }
-    this.#lanes = new Map(
-      map.shards.map(({ shardId, hashRange }) => [
-        shardId,
-        kept.get(shardId) ?? this.#newLane(shardId, hashRange, mode, gone, nowMs),
-      ]),
-    )
-    this.#turns = [...this.#lanes.values()]
-    for (const sealed of gone.flatMap((lane) => lane.drain())) {
-      for (const { record, pending } of unseal(sealed)) this.add(ownBytes(record), pending, nowMs, false)
-      this.#builders.release(sealed.builder)
+    this.#lanes = lanes
+    this.#turns = [...lanes.values()]
+    if (mode.ordered) for (const retired of this.#retired) this.#bar(retired, made)
+    // A shard's backoff goes over to those that take its records.
+    for (const { range, pausedUntilMs } of gone) {
+      if (pausedUntilMs > nowMs) for (const lane of this.#lanesOver(range)) lane.pauseUntil(pausedUntilMs)
     }
+    return this.#moveFrom(gone, nowMs)
   }
 
-  /** Goes over to another distribution, with the map as it is. */
-  distribute(distribution: Distribution, nowMs: number): void {
+  /** Goes over to another distribution, with the map as it is. Returns what has no place any more, as `replaceMap` does. */
+  distribute(distribution: Distribution, nowMs: number): SealedRecord[] {
     this.#distribution = distribution
-    if (this.#map !== undefined) this.replaceMap(this.#map, nowMs)
+    return this.#lanes.size === 0 ? [] : this.replaceMap(this.map, nowMs)
+  }
+
+  /** Changes how fast each shard is written to at most, in percent of its limits. */
+  limitTo(rateLimit: number, nowMs: number): void {
+    this.#rateLimit = rateLimit
+    for (const { bucket } of this.#lanes.values()) bucket.limitTo(this.#currentLimit, nowMs)
   }
 
   /** What was in flight in `lane` is finished. */
@@ -106,7 +138,12 @@ export class Lanes {
     this.#builders.release(sealed.builder)
     lane.settle(sealed)
     if (!lane.retired || lane.inFlight > 0 || !this.#retired.delete(lane)) return
-    for (const other of this.#lanes.values()) other.barriers.delete(lane)
+    for (const other of lane.barred) other.barriers.delete(lane)
+  }
+
+  /** Whether a record can be sent, as things are: without a partition key only where the service distributes by itself. */
+  hasPlaceFor({ partitionKey }: Pick<CheckedRecord, 'partitionKey'>): boolean {
+    return partitionKey !== undefined || this.#distribution === 'service'
   }
 
   /** What was in flight in `lane` goes again: the same bytes from the same lane, or anew from those that took its place. */
@@ -126,7 +163,7 @@ export class Lanes {
    */
   resend(lane: Lane, sealed: SealedRecord, pausedUntilMs: number, alone = false): void {
     for (const [target, parts] of Map.groupBy(unseal(sealed), ({ record }) => this.#laneFor(record))) {
-      target.prepend(this.#pack(parts, alone || target.mode !== 'aggregate'))
+      target.prepend(this.#pack(parts, alone || !target.mode.aggregates))
       target.pauseUntil(pausedUntilMs)
       this.#active.add(target)
     }
@@ -145,17 +182,54 @@ export class Lanes {
   }
 
   get #mode(): LaneMode {
-    if (this.#distribution === 'service') return 'unordered'
-    return this.#settings.aggregation ? 'aggregate' : 'plain'
+    const { aggregation, ordering } = this.#settings
+    const isByKey = this.#distribution === 'key'
+    return {
+      aggregates: isByKey ? aggregation !== false && this.#map !== NO_MAP : aggregation === 'always',
+      ordered: isByKey && ordering === 'key',
+    }
   }
 
-  #newLane(shardId: string, range: HashRange, mode: LaneMode, gone: readonly Lane[], nowMs: number): Lane {
-    const bucket = new RateBucket(this.#settings.rateLimit, nowMs)
-    const lane = new Lane(shardId, range, mode, bucket, this.#settings, this.#builders)
-    for (const retired of this.#retired) if (overlaps(retired.range, range)) lane.barriers.add(retired)
-    // A shard's backoff goes over to those that take its records.
-    for (const { range: before, pausedUntilMs } of gone) if (overlaps(before, range)) lane.pauseUntil(pausedUntilMs)
-    return lane
+  /** How many shards share the lane that there is without a map is unknown. */
+  get #currentLimit(): number {
+    return this.#map === NO_MAP ? Number.POSITIVE_INFINITY : this.#rateLimit
+  }
+
+  #newLane(shardId: string, range: HashRange, mode: LaneMode, nowMs: number): Lane {
+    const bucket = new RateBucket(this.#currentLimit, nowMs)
+    return new Lane(shardId, range, mode, bucket, this.#settings, this.#builders)
+  }
+
+  #retire(lane: Lane): void {
+    lane.retired = true
+    this.#active.delete(lane)
+    if (lane.inFlight > 0) this.#retired.add(lane)
+  }
+
+  #bar(retired: Lane, made: ReadonlySet<Lane>): void {
+    for (const lane of this.#lanesOver(retired.range)) {
+      if (!made.has(lane)) continue
+      lane.barriers.add(retired)
+      retired.barred.add(lane)
+    }
+  }
+
+  /** The lanes that share hash keys with a range. */
+  #lanesOver(range: HashRange): Lane[] {
+    return this.#map.overlapping(range).flatMap(({ shardId }) => this.#lanes.get(shardId) ?? [])
+  }
+
+  #moveFrom(gone: readonly Lane[], nowMs: number): SealedRecord[] {
+    const homeless: SealedRecord[] = []
+    for (const sealed of gone.flatMap((lane) => lane.drain())) {
+      if (this.hasPlaceFor(sealed)) {
+        for (const { record, pending } of unseal(sealed)) this.add(ownBytes(record), pending, nowMs, false)
+        this.#builders.release(sealed.builder)
+      } else {
+        homeless.push(sealed)
+      }
+    }
+    return homeless
   }
 
   #laneFor({ hashKey }: CheckedRecord): Lane {
@@ -164,7 +238,7 @@ export class Lanes {
       const lane = this.#turns[this.#turn]
       if (lane !== undefined) return lane
     }
-    const shard = this.#map?.predict(hashKey)
+    const shard = this.#map.predict(hashKey)
     const lane = shard && this.#lanes.get(shard.shardId)
     if (lane === undefined) throw new Error(`expected a map without holes, found no shard for the hash key ${hashKey}`)
     return lane
@@ -172,20 +246,29 @@ export class Lanes {
 
   #pack(parts: readonly Unsealed[], alone: boolean): SealedRecord[] {
     const { aggregationMaxSize, recordTtl } = this.#settings
-    if (alone) return parts.map(({ record, pending }) => sealLone(ownBytes(record), pending, recordTtl))
     const sealed: SealedRecord[] = []
     let open: OpenAggregate | undefined
+    const seal = (): void => {
+      if (open !== undefined) sealed.push(open.seal(recordTtl))
+      open = undefined
+    }
     for (const { record, pending } of parts) {
-      if (open !== undefined && open.sizeWith(record) > aggregationMaxSize) {
-        sealed.push(open.seal(recordTtl))
-        open = undefined
+      if (alone || !isKeyed(record)) {
+        seal()
+        sealed.push(sealLone(ownBytes(record), pending, recordTtl))
+        continue
       }
+      if (open !== undefined && open.sizeWith(record) > aggregationMaxSize) seal()
       if (open === undefined) open = new OpenAggregate(this.#builders, record, pending)
       else open.add(record, pending)
     }
-    if (open !== undefined) sealed.push(open.seal(recordTtl))
+    seal()
     return sealed
   }
+}
+
+function isSame(a: LaneMode, b: LaneMode): boolean {
+  return a.aggregates === b.aggregates && a.ordered === b.ordered
 }
 
 /** A lone record is sent as it is, and these bytes are a view into a buffer that will be used again. */

@@ -1,7 +1,7 @@
 import { AggregateBuilder, type HashKey } from '@shardwise/records'
 import type { Pending } from './pending.ts'
 import type { SealedRecord } from './sealed-record.ts'
-import type { CheckedRecord } from './user-record.ts'
+import type { KeyedRecord } from './user-record.ts'
 
 /**
  * Up to this size a sealed record gets bytes of its own, and its builder is free at once: otherwise a queue of small
@@ -19,7 +19,7 @@ export class OpenAggregate {
   readonly #firstExplicitHashKey: string | undefined
   readonly #pending: Pending[] = []
 
-  constructor(builders: BuilderPool, first: CheckedRecord, pending: Pending) {
+  constructor(builders: BuilderPool, first: KeyedRecord, pending: Pending) {
     this.#builders = builders
     this.#builder = builders.take()
     this.#firstHashKey = first.hashKey
@@ -36,11 +36,11 @@ export class OpenAggregate {
     return this.#builder.size
   }
 
-  sizeWith({ partitionKey, explicitHashKey, data }: CheckedRecord): number {
+  sizeWith({ partitionKey, explicitHashKey, data }: KeyedRecord): number {
     return this.#builder.sizeWith(partitionKey, explicitHashKey, data.length)
   }
 
-  add({ partitionKey, explicitHashKey, data }: CheckedRecord, pending: Pending): void {
+  add({ partitionKey, explicitHashKey, data }: KeyedRecord, pending: Pending): void {
     this.#builder.add(partitionKey, explicitHashKey, data)
     this.#pending.push(pending)
     // A record that comes from another lane may have arrived earlier than the first.
@@ -62,6 +62,7 @@ export class OpenAggregate {
       loneExplicitHashKey: this.#firstExplicitHashKey,
       expiresMs: this.oldestMs + recordTtl,
       builder: isCopied ? undefined : this.#builder,
+      isSuspect: false,
     }
   }
 }

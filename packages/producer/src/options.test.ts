@@ -4,6 +4,9 @@ import { resolveOptions } from './options.ts'
 test('the defaults are those documented', () => {
   expect(resolveOptions({ stream: 'flights' })).toMatchObject({
     aggregation: true,
+    ordering: 'key',
+    failIfThrottled: false,
+    requestTimeout: 10_000,
     aggregationMaxSize: 51_200,
     collectionMaxCount: 500,
     collectionMaxSize: 10_485_760,
@@ -19,8 +22,21 @@ test('undefined counts as not given', () => {
   expect(resolveOptions({ stream: 'flights', rateLimit: undefined as unknown as number }).rateLimit).toBe(150)
 })
 
-test('an aggregate leaves room for its own partition key, whatever is asked for', () => {
-  expect(resolveOptions({ stream: 'flights', aggregationMaxSize: 2 ** 20 }).aggregationMaxSize).toBe(2 ** 20 - 1)
+test('a request may take half as long as a record at most', () => {
+  const timeoutOf = (recordTtl: number): number => resolveOptions({ recordTtl }).requestTimeout
+  expect([timeoutOf(30_000), timeoutOf(2_000)]).toEqual([10_000, 1_000])
+  expect(resolveOptions({ recordTtl: 2_000, requestTimeout: 9_000 }).requestTimeout).toBe(9_000)
+})
+
+test.each([
+  ['ordering', 'shard', 'one of "key", "none"'],
+  ['aggregation', 'never', 'true, false or "always"'],
+  ['codec', {}, 'a codec with encode, or a Standard Schema'],
+  ['collectionMaxSize', 11 * 2 ** 20, 'a whole number from 52224 to 10485760'],
+  ['failIfThrottled', 1, 'true or false'],
+  ['onError', 'log', 'a function'],
+])('%s can not be %s', (name, value, expected) => {
+  expect(() => resolveOptions({ [name]: value } as never)).toThrow(`option "${name}" must be ${expected}`)
 })
 
 test('an unknown option is refused with the nearest known one', () => {

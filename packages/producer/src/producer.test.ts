@@ -37,7 +37,7 @@ describe('put', () => {
       shardId: 'p',
       sequenceNumber: '100',
       subSequenceNumber: 0,
-      attempts: 1,
+      attempts: [{ sentMs: expect.any(Number), durationMs: 0, code: undefined, message: undefined }],
       earlierCopy: undefined,
     })
   })
@@ -102,8 +102,8 @@ describe('put', () => {
     const scene = new Scene()
     const outcome = settled(scene.producer.put(record))
     await scene.pass(0)
-    expect(outcome()).toMatchObject({ code, outcome: 'refused', attempts: 0, record })
-    expect(scene.producer.outstanding).toEqual({ records: 0, bytes: 0 })
+    expect(outcome()).toMatchObject({ code, outcome: 'refused', attempts: [], record })
+    expect(scene.producer.outstanding).toEqual({ records: 0, bytes: 0, oldestMs: 0 })
   })
 
   test('a partition key of 256 characters outside the first plane is accepted', async () => {
@@ -121,7 +121,7 @@ describe('put', () => {
     })
     settled(producer.put({ partitionKey: 'k', data: 'x' }))
     await settle()
-    await producer.close({ signal: AbortSignal.abort() })
+    await producer.close({ signal: AbortSignal.abort() }).catch(() => {})
   })
 
   test('a client that retries by itself is warned of', async () => {
@@ -135,7 +135,7 @@ describe('put', () => {
     settled(producer.put({ partitionKey: 'k', data: 'x' }))
     await scene.pass(0)
     expect(warnings).toEqual([{ maxAttempts: 3 }])
-    await producer.close({ signal: AbortSignal.abort() })
+    await producer.close({ signal: AbortSignal.abort() }).catch(() => {})
   })
 })
 
@@ -147,7 +147,10 @@ describe('a record that is refused or unanswered', () => {
     const second = scene.put('second')
     await scene.pass(300)
     expect(scene.texts).toEqual([['first'], ['first'], ['second']])
-    expect([first(), second()]).toMatchObject([{ attempts: 2, earlierCopy: undefined }, { attempts: 1 }])
+    expect([first(), second()]).toMatchObject([
+      { attempts: [{ code: 'InternalFailure' }, { code: undefined }], earlierCopy: undefined },
+      { attempts: [{ code: undefined }] },
+    ])
   })
 
   test('in a request of many is sent again alone', async () => {
@@ -160,7 +163,7 @@ describe('a record that is refused or unanswered', () => {
     const outcomes = ['a', 'b', 'c'].map((text) => scene.put(text, text))
     await scene.pass(1_000)
     expect(scene.texts).toEqual([['a', 'b', 'c'], ['b']])
-    expect(outcomes.map((outcome) => outcome()?.attempts)).toEqual([1, 2, 1])
+    expect(outcomes.map((outcome) => outcome()?.attempts?.length)).toEqual([1, 2, 1])
   })
 
   test('after a lost answer says that another copy may be in the stream', async () => {
@@ -173,7 +176,7 @@ describe('a record that is refused or unanswered', () => {
     })
     const outcome = scene.put('x')
     await scene.pass(300)
-    expect(outcome()).toMatchObject({ attempts: 2, earlierCopy: 'unknown' })
+    expect(outcome()).toMatchObject({ attempts: [{ code: 'ECONNRESET' }, { code: undefined }], earlierCopy: 'unknown' })
   })
 
   test('after an answer with too few results counts as unanswered', async () => {
@@ -200,7 +203,7 @@ describe('a record that is refused or unanswered', () => {
       expect(outcome()).toMatchObject({
         code: 'ERR_REFUSED',
         outcome: 'refused',
-        attempts: 1,
+        attempts: [{ code: name }],
         cause: error,
         record: { partitionKey: 'key', explicitHashKey: '5', data: Uint8Array.from(Buffer.from('x')) },
       })
@@ -252,45 +255,89 @@ describe('a record that is refused or unanswered', () => {
 })
 
 describe('the shard map', () => {
-  test('that can not be listed for the moment holds records back until their time is over, and the error tells why', async () => {
-    const error = serviceError('ServiceUnavailable', 503)
+  test('is waited for, and so is the description, but not for more than a second', async () => {
+    const scene = new Scene({
+      list: () => {
+        throw serviceError('ServiceUnavailable', 503)
+      },
+    })
+    const outcomes = ['a', 'b', 'b'].map((key) => scene.put(key, key))
+    await scene.pass(999)
+    expect(scene.sent).toEqual([])
+    await scene.pass(1)
+    expect(scene.texts).toEqual([['a', 'b'], ['b']])
+    expect(outcomes.map((outcome) => outcome()?.shardId)).toEqual(['p', 'p', 'p'])
+    expect(scene.eventsOf('shardMapMissing')).toMatchObject([{ error: { name: 'ServiceUnavailable' } }])
+  })
+
+  test('that comes late takes over, and nothing overtakes what is on its way without it', async () => {
+    let isListed = false
+    const answers: (() => void)[] = []
+    const scene = new Scene({
+      list: () => {
+        if (isListed) return ONE_SHARD
+        throw serviceError('ServiceUnavailable', 503)
+      },
+      put: (records) => new Promise((resolve) => answers.push(() => resolve(taken(records)))),
+    })
+    scene.put('1', 'a')
+    await scene.pass(1_000)
+    isListed = true
+    await scene.pass(4_000)
+    for (const text of ['2', '3']) scene.put(text, 'a')
+    await scene.pass(500)
+    expect(scene.texts).toEqual([['1']])
+    answers[0]?.()
+    await scene.pass(0)
+    expect(scene.sent[1]?.map(({ PartitionKey }) => PartitionKey)).toEqual(['a'])
+    const inside = deaggregate(scene.sent[1]?.[0]?.Data ?? new Uint8Array())
+    expect(inside.kind === 'aggregate' && inside.records.length).toBe(2)
+  })
+
+  test('that may not be listed is done without, at once, and what to grant is said once', async () => {
+    const warnings: string[] = []
+    const logger = { ...silentLogger, warn: (_: object, message: string) => warnings.push(message) }
     const scene = new Scene(
       {
         list: () => {
-          throw error
+          throw serviceError('AccessDeniedException', 400)
         },
+        describe: () => ({}),
       },
-      { recordTtl: 1_000 },
+      { logger },
     )
-    const outcome = scene.put('x')
-    await scene.pass(5_000)
-    expect(outcome()).toMatchObject({ code: 'ERR_EXPIRED', outcome: 'refused', attempts: 0, cause: error })
+    const outcomes = ['1', '2'].map((text) => scene.put(text, 'a'))
+    await scene.pass(10)
+    expect(scene.texts).toEqual([['1'], ['2']])
+    expect(outcomes.map((outcome) => outcome()?.shardId)).toEqual(['p', 'p'])
+    expect(warnings).toEqual([expect.stringContaining('kinesis:ListShards')])
   })
 
-  test('that may not be listed rejects what waits, at once, and says what to grant', async () => {
+  test('that may not be listed any more is done without: what can not be judged goes again alone', async () => {
     const scene = new Scene({
-      list: () => {
+      put: takenByChildren,
+      list: (call) => {
+        if (call === 0) return ONE_SHARD
         throw serviceError('AccessDeniedException', 400)
       },
     })
-    const outcome = scene.put('x')
-    await scene.pass(0)
-    expect(outcome()).toMatchObject({ code: 'ERR_SHARD_MAP', outcome: 'refused' })
-    expect(outcome()?.message).toContain('kinesis:ListShards')
+    const outcomes = [scene.put('a', 'a', '1'), scene.put('b', 'b', HIGH)]
+    await scene.pass(2_000)
+    expect(outcomes.map((outcome) => outcome())).toMatchObject([
+      { shardId: 'c1', attempts: [{ code: 'WrongShard' }, { code: undefined }], earlierCopy: 'misplaced' },
+      { shardId: 'c2', attempts: [{ code: 'WrongShard' }, { code: undefined }], earlierCopy: 'misplaced' },
+    ])
   })
 
-  test('that was refused is asked for again by the next put', async () => {
-    const scene = new Scene({
-      list: (call) => {
-        if (call === 0) throw serviceError('ResourceNotFoundException', 400)
-        return ONE_SHARD
-      },
-    })
-    scene.put('x')
+  test('is fetched again every five minutes or so, while something is put, and then a scale-up is used', async () => {
+    const scene = new Scene({ list: (call) => (call === 0 ? ONE_SHARD : SPLIT) })
+    scene.put('x', 'k', '1')
+    await scene.pass(1_000)
+    await scene.pass(600_000)
+    expect([scene.listings, scene.clock.sleeping]).toEqual([1, 0])
+    scene.put('y', 'k', '1')
     await scene.pass(0)
-    const outcome = scene.put('y')
-    await scene.pass(200)
-    expect(outcome()?.shardId).toBe('p')
+    expect(scene.listings).toBe(2)
   })
 
   test.each([
@@ -314,8 +361,8 @@ describe('a reshard', () => {
     const outcomes = [scene.put('a', 'a', '1'), scene.put('b', 'b', '2')]
     await scene.pass(200)
     expect(outcomes.map((outcome) => outcome())).toMatchObject([
-      { shardId: 'c1', attempts: 1, earlierCopy: undefined },
-      { shardId: 'c1', attempts: 1, earlierCopy: undefined },
+      { shardId: 'c1', attempts: [{ code: undefined }], earlierCopy: undefined },
+      { shardId: 'c1', attempts: [{ code: undefined }], earlierCopy: undefined },
     ])
     expect(scene.listings).toBe(2)
   })
@@ -326,8 +373,18 @@ describe('a reshard', () => {
     await scene.pass(200)
     expect(scene.texts[1]?.toSorted()).toEqual(['a', 'b'])
     expect(outcomes.map((outcome) => outcome())).toMatchObject([
-      { shardId: 'c1', attempts: 2, earlierCopy: 'misplaced', subSequenceNumber: 0 },
-      { shardId: 'c2', attempts: 2, earlierCopy: 'misplaced', subSequenceNumber: 0 },
+      {
+        shardId: 'c1',
+        attempts: [{ code: 'WrongShard' }, { code: undefined }],
+        earlierCopy: 'misplaced',
+        subSequenceNumber: 0,
+      },
+      {
+        shardId: 'c2',
+        attempts: [{ code: 'WrongShard' }, { code: undefined }],
+        earlierCopy: 'misplaced',
+        subSequenceNumber: 0,
+      },
     ])
   })
 
@@ -366,7 +423,7 @@ describe('a reshard', () => {
     const scene = new Scene({ put: takenByChildren, list: (call) => listings[Math.min(call, 3)] ?? SPLIT })
     const outcomes = [scene.put('a', 'a', '1'), scene.put('b', 'b', HIGH)]
     await scene.pass(5_000)
-    expect(outcomes.map((outcome) => outcome()?.attempts)).toEqual([2, 2])
+    expect(outcomes.map((outcome) => outcome()?.attempts?.length)).toEqual([2, 2])
   })
 
   test('a misplaced record whose shards can not be listed any more fails when its time is over', async () => {
@@ -390,7 +447,7 @@ describe('a reshard', () => {
     const scene = new Scene({ put: takenByChildren, list: reshardAfterFirstListing }, { aggregation: false })
     const outcomes = Array.from({ length: 50 }, (_, index) => scene.put('x', `k${index}`))
     await scene.pass(500)
-    expect(outcomes.every((outcome) => outcome()?.attempts === 1)).toBe(true)
+    expect(outcomes.every((outcome) => outcome()?.attempts?.length === 1)).toBe(true)
     expect(scene.listings).toBe(2)
   })
 
@@ -426,7 +483,7 @@ describe('a reshard', () => {
     await scene.pass(10)
     expect(scene.sentAtMs.filter((ms) => ms >= answeredAtMs)).toEqual([])
     await scene.pass(500)
-    expect(outcome()).toMatchObject({ shardId: 'c1', attempts: 2 })
+    expect(outcome()).toMatchObject({ shardId: 'c1', attempts: [{ code: 'InternalFailure' }, { code: undefined }] })
   })
 })
 
@@ -438,27 +495,71 @@ describe('a stream that distributes by itself', () => {
       SequenceNumber: '1',
     }))
 
-  test.each([
-    ['says so', (): object => ({ RecordDistributionStrategy: 'AUTO' })],
-    ['may not be asked', undefined],
-  ])('and %s gets each record of an aggregate once more, alone, and then no aggregates', async (_, describeStream) => {
+  test('gets plain records from the first, and none goes twice', async () => {
     const scene = new Scene({
       put: elsewhere,
       list: () => TWO_SHARDS,
-      ...(describeStream && { describe: describeStream }),
+      describe: () => ({ RecordDistributionStrategy: 'AUTO' }),
     })
     const outcomes = ['1', '2', '3'].map((text) => scene.put(text, text, text))
-    await scene.pass(2_000)
-    expect(outcomes.map((outcome) => outcome())).toMatchObject(
-      outcomes.map(() => ({ attempts: 2, earlierCopy: 'misplaced' })),
-    )
-    expect(scene.events).toContainEqual({ type: 'distributionChanged', distribution: 'service' })
-    const sentBefore = scene.sent.length
-    const more = ['4', '5'].map((text) => scene.put(text, text, text))
     await scene.pass(200)
-    expect(scene.texts.slice(sentBefore).flat().toSorted()).toEqual(['4', '5'])
-    expect(more.map((outcome) => outcome())).toMatchObject([{ attempts: 1 }, { attempts: 1 }])
+    expect(scene.texts.flat().toSorted()).toEqual(['1', '2', '3'])
+    expect(outcomes.map((outcome) => outcome()?.attempts?.length)).toEqual([1, 1, 1])
+    expect(scene.events).toContainEqual({ type: 'distributionChanged', distribution: 'service' })
   })
+
+  test('gets aggregates where they are wanted, and takes records without a partition key, alone', async () => {
+    const scene = new Scene(
+      { put: elsewhere, list: () => ONE_SHARD, describe: () => ({ RecordDistributionStrategy: 'AUTO' }) },
+      { aggregation: 'always' },
+    )
+    const outcomes = [scene.put('1', 'a'), scene.put('2', 'b'), settled(scene.producer.put({ data: 'keyless' }))]
+    await scene.pass(200)
+    expect(outcomes.map((outcome) => outcome()?.attempts?.length)).toEqual([1, 1, 1])
+    const sent = scene.sent.flat()
+    expect(sent).toHaveLength(2)
+    expect(sent.find(({ PartitionKey }) => PartitionKey === undefined)).toMatchObject({
+      Data: Uint8Array.from(Buffer.from('keyless')),
+    })
+  })
+
+  test('is not taken for one: a record without a partition key is refused where keys decide', async () => {
+    const scene = new Scene({ describe: () => ({}) })
+    const outcome = settled(scene.producer.put({ data: 'keyless' }))
+    await scene.pass(10)
+    expect(outcome()).toMatchObject({
+      code: 'ERR_PARTITION_KEY',
+      outcome: 'refused',
+      attempts: [],
+      record: { data: Uint8Array.from(Buffer.from('keyless')) },
+    })
+  })
+
+  test.each([
+    ['says so', true],
+    ['may not be asked', false],
+  ])(
+    'from a moment on, and %s, gets each record of an aggregate once more, alone, and then no aggregates',
+    async (_, isAllowed) => {
+      let asked = 0
+      const scene = new Scene({
+        put: elsewhere,
+        list: () => TWO_SHARDS,
+        ...(isAllowed && { describe: () => (asked++ === 0 ? {} : { RecordDistributionStrategy: 'AUTO' }) }),
+      })
+      const outcomes = ['1', '2', '3'].map((text) => scene.put(text, text, text))
+      await scene.pass(2_000)
+      expect(outcomes.map((outcome) => outcome())).toMatchObject(
+        outcomes.map(() => ({ attempts: [{ code: 'WrongShard' }, { code: undefined }], earlierCopy: 'misplaced' })),
+      )
+      expect(scene.events).toContainEqual({ type: 'distributionChanged', distribution: 'service' })
+      const sentBefore = scene.sent.length
+      const more = ['4', '5'].map((text) => scene.put(text, text, text))
+      await scene.pass(200)
+      expect(scene.texts.slice(sentBefore).flat().toSorted()).toEqual(['4', '5'])
+      expect(more.map((outcome) => outcome()?.attempts?.length)).toEqual([1, 1])
+    },
+  )
 
   test('and goes back to keys is noticed, and aggregates again', async () => {
     let isKeyed = false
@@ -513,7 +614,7 @@ describe('back-pressure', () => {
       await scene.pass(1_500)
     }
     expect(outcomes.slice(0, 3).map((outcome) => outcome()?.shardId)).toEqual(['p', 'p', 'p'])
-    expect(scene.producer.outstanding).toEqual({ records: 0, bytes: 0 })
+    expect(scene.producer.outstanding).toEqual({ records: 0, bytes: 0, oldestMs: 0 })
   })
 
   test('ready resolves at once while there is room, otherwise when there is again', async () => {
@@ -629,8 +730,13 @@ describe('close', () => {
       ['ERR_CLOSED', 'refused'],
       ['ERR_CLOSED', 'refused'],
     ])
-    expect(closed()).toEqual({})
-    expect(scene.producer.outstanding).toEqual({ records: 0, bytes: 0 })
+    expect(closed()?.code).toBe('ERR_UNDELIVERED')
+    expect(closed()?.undelivered?.map(({ record, outcome }) => [record?.partitionKey, outcome])).toEqual([
+      ['c', 'refused'],
+      ['b', 'refused'],
+      ['a', 'unknown'],
+    ])
+    expect(scene.producer.outstanding).toEqual({ records: 0, bytes: 0, oldestMs: 0 })
   })
 
   test('a second call may cut the first short', async () => {
@@ -641,7 +747,7 @@ describe('close', () => {
     expect(closed()).toBeUndefined()
     settled(scene.producer.close({ signal: AbortSignal.abort() }))
     await scene.pass(0)
-    expect([outcome()?.code, closed()]).toEqual(['ERR_CLOSED', {}])
+    expect([outcome()?.code, closed()?.code]).toEqual(['ERR_CLOSED', 'ERR_UNDELIVERED'])
   })
 
   test('while the first shard map is awaited rejects what waits for it', async () => {
@@ -652,8 +758,10 @@ describe('close', () => {
     })
     const outcome = scene.put('x')
     await scene.pass(10)
-    await scene.producer.close({ signal: AbortSignal.abort() })
-    expect(outcome()).toMatchObject({ code: 'ERR_CLOSED', outcome: 'refused', attempts: 0 })
+    await expect(scene.producer.close({ signal: AbortSignal.abort() })).rejects.toMatchObject({
+      code: 'ERR_UNDELIVERED',
+    })
+    expect(outcome()).toMatchObject({ code: 'ERR_CLOSED', outcome: 'refused', attempts: [] })
     expect(scene.clock.sleeping).toBe(0)
   })
 })

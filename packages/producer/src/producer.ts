@@ -1,31 +1,47 @@
+import type { Writable } from 'node:stream'
 import type { KinesisClient } from '@aws-sdk/client-kinesis'
-import { createKinesisClient, type Kinesis } from '@shardwise/core'
+import { createKinesisClient, type Kinesis, orAborted } from '@shardwise/core'
+import { Alarm } from './alarm.ts'
 import { ProducerError } from './errors.ts'
 import { Fifo } from './fifo.ts'
 import { type ProducerOptions, type ResolvedOptions, resolveOptions } from './options.ts'
-import { Epoch, type Pending, type Receipt } from './pending.ts'
-import { closed, expired, type Rejection, reject } from './rejection.ts'
-import { sealLone } from './sealed-record.ts'
+import { Epoch, NO_ATTEMPTS, type Pending, type Receipt, sizeOf } from './pending.ts'
+import { writableTo } from './record-writable.ts'
+import { closed, expired, type Rejection } from './rejection.ts'
 import { StreamWriter } from './stream-writer.ts'
 import { type CheckedRecord, RecordCheck, type UserRecord } from './user-record.ts'
-
-/** What a waiting record takes beside its bytes: promises, functions, its place in a queue. Measured at 600 to 700 on Node 24. */
-const RECORD_OVERHEAD_BYTES = 600
 
 /** What a producer has taken and not yet settled. */
 export interface Outstanding {
   readonly records: number
   /** Data and partition keys, and 600 bytes of overhead a record. */
   readonly bytes: number
+  /** How long ago the oldest was put, in milliseconds; 0 if there is none. */
+  readonly oldestMs: number
+}
+
+export interface FlushOptions {
+  /** Ends the waiting, with its reason as the rejection. The records go on. */
+  readonly signal?: AbortSignal | undefined
 }
 
 export interface CloseOptions {
-  /** Cuts the draining short: what is not acknowledged by then is rejected with `ERR_CLOSED`. */
-  readonly signal?: AbortSignal
+  /**
+   * Cuts the draining short: what is not acknowledged by then is rejected with `ERR_CLOSED`, and `close` itself with
+   * `ERR_UNDELIVERED`, which hands all of it back.
+   */
+  readonly signal?: AbortSignal | undefined
+}
+
+/** A record that waits for room. */
+interface InLine {
+  readonly record: CheckedRecord
+  readonly pending: Pending
+  readonly writer: StreamWriter
 }
 
 /**
- * Puts user records into a Kinesis data stream: aggregated, in order per partition key, with retries and back-pressure.
+ * Puts user records into Kinesis data streams: aggregated, in order per partition key, with retries and back-pressure.
  *
  * Nothing happens on the network before the first `put`.
  *
@@ -35,42 +51,47 @@ export interface CloseOptions {
  * await producer.close()
  *
  * @example Many records, as fast as the stream takes them, in bounded memory
+ * const producer = new Producer({ stream: 'flights', onError: (error) => report(error.record) })
  * for await (const record of source) {
  *   await producer.ready
- *   producer.put(record).catch(report)
+ *   producer.put(record)
  * }
  * await producer.flush()
+ *
+ * @example Typed values, by a schema
+ * const producer = new Producer({ stream: 'flights', codec: z.object({ origin: z.string(), delay: z.number() }) })
+ * await producer.put({ partitionKey: 'ATL', data: { origin: 'ATL', delay: 3 } })
  */
-export class Producer implements AsyncDisposable {
-  readonly #options: ResolvedOptions
-  readonly #check = new RecordCheck()
+export class Producer<Value = Uint8Array | string> implements AsyncDisposable {
+  readonly #options: ResolvedOptions<Value>
+  readonly #check: RecordCheck<Value>
   readonly #kinesis: Kinesis
   readonly #ownClient: KinesisClient | undefined
-  readonly #writer: StreamWriter
+  readonly #writers = new Map<string, StreamWriter>()
   /** Records that wait for room, oldest first, and their bytes. */
-  readonly #line = new Fifo<{ readonly record: CheckedRecord; readonly pending: Pending }>()
+  readonly #line = new Fifo<InLine>()
+  readonly #lineAlarm: Alarm
   #lineBytes = 0
   #records = 0
   #bytes = 0
   #epoch = new Epoch()
   /** Of puts before the last flush that are not settled yet. */
   readonly #earlier = new Set<Promise<void>>()
+  #flushes = 0
   #room: PromiseWithResolvers<void> | undefined
   #closing: Promise<void> | undefined
+  #isCutShort = false
+  readonly #undelivered: ProducerError[] = []
   #isClientChecked = false
 
-  /** @throws {OptionError} for an option that is unknown, missing or out of range */
-  constructor(options: ProducerOptions) {
+  /** @throws {OptionError} for an option that is unknown or out of range */
+  constructor(options: ProducerOptions<Value> = {}) {
     this.#options = resolveOptions(options)
-    const { client, clientConfig } = this.#options
+    const { client, clientConfig, clock, encode } = this.#options
+    this.#check = new RecordCheck(encode)
     this.#ownClient = client === undefined ? createKinesisClient(clientConfig) : undefined
     this.#kinesis = client ?? this.#ownClient!
-    this.#writer = new StreamWriter({
-      ...this.#options,
-      kinesis: this.#kinesis,
-      onSettled: (pending) => this.#onSettled(pending),
-      expireLine: (nowMs) => this.#expireLine(nowMs),
-    })
+    this.#lineAlarm = new Alarm(clock, () => this.#expireLine(clock.monotonicMs()))
   }
 
   /**
@@ -79,25 +100,11 @@ export class Producer implements AsyncDisposable {
    *
    * @throws {ProducerError} (as a rejection) with the record, a `code`, and whether it may be in the stream (`outcome`)
    */
-  put(record: UserRecord): Promise<Receipt> {
-    return new Promise((resolve, reject) => {
-      if (this.#closing !== undefined) {
-        throw new ProducerError('ERR_CLOSED', 'put: the producer is closed. Put before close().', { record })
-      }
-      const checked = this.#check.check(record)
-      if (!this.#isClientChecked) this.#checkClient()
-      const pending: Pending = {
-        resolve,
-        reject,
-        epoch: this.#epoch,
-        arrivedMs: this.#options.clock.monotonicMs(),
-        bytes: checked.bytes,
-        attempts: 0,
-        earlierCopy: undefined,
-        lastError: undefined,
-      }
-      this.#admit(checked, pending)
-    })
+  put(record: UserRecord<Value>): Promise<Receipt> {
+    const promise = new Promise<Receipt>((resolve, reject) => this.#put(record, resolve, reject))
+    // Whoever gave onError is told there.
+    if (this.#options.onError !== undefined) promise.catch(ignore)
+    return promise
   }
 
   /**
@@ -110,25 +117,54 @@ export class Producer implements AsyncDisposable {
     return this.#room.promise
   }
 
-  /** What is taken and not yet settled. */
-  get outstanding(): Outstanding {
-    return { records: this.#records + this.#line.length, bytes: this.#bytes + this.#lineBytes }
+  /**
+   * A Node stream in object mode that puts every user record written to it, with the back-pressure of {@link ready}. It
+   * finishes when all of them are acknowledged; one that can't be put destroys it with its error, or, where `onError` is
+   * set, is told there. The producer stays open. `Writable.toWeb` makes a web stream of it.
+   *
+   * @example
+   * await pipeline(Readable.from(records), producer.writable())
+   */
+  writable(): Writable {
+    return writableTo(this, { goesOn: this.#options.onError !== undefined })
   }
 
-  /** Sends what waits without delay; resolves when every record put before this call is acknowledged or rejected. */
-  flush(): Promise<void> {
+  /** What is taken and not yet settled. */
+  get outstanding(): Outstanding {
+    const records = this.#records + this.#line.length
+    let oldest = this.#line.first?.pending.arrivedMs ?? Number.POSITIVE_INFINITY
+    for (const writer of this.#writers.values()) oldest = Math.min(oldest, writer.oldestMs)
+    const oldestMs = records === 0 ? 0 : Math.max(0, this.#options.clock.monotonicMs() - oldest)
+    return { records, bytes: this.#bytes + this.#lineBytes, oldestMs }
+  }
+
+  /**
+   * Sends what waits without delay; resolves when every record put before this call is acknowledged or rejected, and says
+   * nothing of which.
+   */
+  async flush({ signal }: FlushOptions = {}): Promise<void> {
+    signal?.throwIfAborted()
     const closed = this.#epoch.close()
     this.#epoch = new Epoch()
     this.#earlier.add(closed)
     const settled = Promise.all(this.#earlier).then(() => {
       this.#earlier.delete(closed)
     })
-    return this.#writer.hurry(settled)
+    this.#flushes++
+    for (const writer of this.#writers.values()) writer.hurry()
+    try {
+      await (signal === undefined ? settled : orAborted(settled, signal))
+    } finally {
+      this.#flushes--
+    }
   }
 
   /**
    * Takes no more records, waits until those taken are acknowledged or rejected, and frees timers and connections; then
    * the process can end. A second call waits for the first.
+   *
+   * @throws {ProducerError} (as a rejection) `ERR_UNDELIVERED` with every record that was not acknowledged, if `signal` cuts
+   *   it short
    */
   close({ signal }: CloseOptions = {}): Promise<void> {
     this.#closing ??= this.#close()
@@ -141,13 +177,97 @@ export class Producer implements AsyncDisposable {
     return this.close()
   }
 
+  #put(record: UserRecord<Value>, resolve: (receipt: Receipt) => void, reject: (error: Error) => void): void {
+    try {
+      this.#admit(record, resolve, reject)
+    } catch (error) {
+      reject(error as Error)
+      this.#tellOf(error as ProducerError)
+    }
+  }
+
+  #admit(record: UserRecord<Value>, resolve: (receipt: Receipt) => void, reject: (error: Error) => void): void {
+    if (this.#closing !== undefined) {
+      throw new ProducerError('ERR_CLOSED', 'put: the producer is closed. Put before close().', { record })
+    }
+    const checked = this.#check.check(record)
+    const writer = this.#writerOf(this.#streamOf(record))
+    if (!this.#isClientChecked) this.#checkClient()
+    const pending: Pending = {
+      resolve,
+      reject,
+      epoch: this.#epoch,
+      arrivedMs: this.#options.clock.monotonicMs(),
+      bytes: checked.bytes,
+      value: this.#options.encode === undefined ? undefined : record.data,
+      link: writer.linkOf(),
+      attempts: NO_ATTEMPTS,
+      earlierCopy: undefined,
+      lastError: undefined,
+    }
+    if (this.#hasRoom) {
+      pending.epoch.add()
+      this.#take(checked, pending, writer, pending.arrivedMs)
+    } else {
+      this.#queue(checked, pending, writer, record)
+    }
+  }
+
+  #queue(checked: CheckedRecord, pending: Pending, writer: StreamWriter, record: UserRecord<Value>): void {
+    const { maxOutstandingBytes, recordTtl } = this.#options
+    const size = sizeOf(pending)
+    if (this.#lineBytes + size > maxOutstandingBytes) {
+      throw new ProducerError(
+        'ERR_BUFFER_FULL',
+        `put: ${this.#bytes + this.#lineBytes} bytes are outstanding already, twice maxOutstandingBytes (${maxOutstandingBytes}). ` +
+          'Await producer.ready before put, or each put.',
+        { record, retryable: true },
+      )
+    }
+    pending.epoch.add()
+    this.#line.push({ record: checked, pending, writer })
+    this.#lineBytes += size
+    this.#lineAlarm.setBy(pending.arrivedMs + recordTtl, pending.arrivedMs)
+  }
+
+  #streamOf(record: UserRecord<Value>): string {
+    const stream = record.stream ?? this.#options.stream
+    if (typeof stream === 'string' && stream.trim() !== '') return stream
+    const got = record.stream === undefined ? 'neither put nor the producer names one' : `got ${JSON.stringify(stream)}`
+    throw new ProducerError('ERR_STREAM', `put: expected a stream's name or ARN, ${got}.`, { record })
+  }
+
+  #writerOf(stream: string): StreamWriter {
+    let writer = this.#writers.get(stream)
+    if (writer === undefined) {
+      writer = new StreamWriter({
+        ...this.#options,
+        stream,
+        isNamed: stream !== this.#options.stream,
+        kinesis: this.#kinesis,
+        onSettled: (pending, error) => this.#onSettled(pending, error),
+        isFlushing: () => this.#flushes > 0,
+      })
+      this.#writers.set(stream, writer)
+    }
+    return writer
+  }
+
   async #close(): Promise<void> {
     try {
       await this.flush()
     } finally {
-      this.#writer.abort()
+      for (const writer of this.#writers.values()) writer.abort()
+      this.#lineAlarm.cancel()
       this.#ownClient?.destroy()
     }
+    if (this.#undelivered.length === 0) return
+    throw new ProducerError(
+      'ERR_UNDELIVERED',
+      `close: ${this.#undelivered.length} records were not acknowledged before it was cut short. ` +
+        'Each is in `undelivered`, with whether it may be in the stream.',
+      { undelivered: this.#undelivered },
+    )
   }
 
   #cutShortOn(signal: AbortSignal, closing: Promise<void>): void {
@@ -159,26 +279,32 @@ export class Producer implements AsyncDisposable {
 
   /** Rejects all that is outstanding. The line first: what is rejected behind it makes room, and the line would move up. */
   #cutShort(): void {
-    const { stream } = this.#options
-    for (let next = this.#line.first; next !== undefined; next = this.#line.first)
-      this.#rejectFirstInLine(closed(stream))
-    this.#writer.abort()
+    this.#isCutShort = true
+    for (let next = this.#line.first; next !== undefined; next = this.#line.first) {
+      this.#rejectFirstInLine(closed(next.writer.stream))
+    }
+    for (const writer of this.#writers.values()) writer.abort()
   }
 
-  #expireLine(nowMs: number): number {
-    const { stream, recordTtl } = this.#options
+  #expireLine(nowMs: number): void {
+    const { recordTtl } = this.#options
     for (let next = this.#line.first; next !== undefined; next = this.#line.first) {
       const expiresMs = next.pending.arrivedMs + recordTtl
-      if (expiresMs > nowMs) return expiresMs
-      this.#rejectFirstInLine(expired(stream, recordTtl))
+      if (expiresMs > nowMs) {
+        this.#lineAlarm.setBy(expiresMs, nowMs)
+        return
+      }
+      this.#rejectFirstInLine(expired(next.writer.stream, recordTtl))
     }
-    return Number.POSITIVE_INFINITY
   }
 
   #rejectFirstInLine(rejection: Rejection): void {
-    const { record, pending } = this.#line.shift()!
+    const { record, pending, writer } = this.#line.shift()!
     this.#lineBytes -= sizeOf(pending)
-    reject(sealLone(record, pending, this.#options.recordTtl), rejection, () => pending.epoch.settleOne())
+    writer.turnAway(record, pending, rejection, (_, error) => {
+      pending.epoch.settleOne()
+      if (error !== undefined) this.#onRejected(error)
+    })
   }
 
   #checkClient(): void {
@@ -191,58 +317,51 @@ export class Producer implements AsyncDisposable {
     return this.#line.length === 0 && this.#bytes < this.#options.maxOutstandingBytes
   }
 
-  #admit(record: CheckedRecord, pending: Pending): void {
-    const { maxOutstandingBytes } = this.#options
-    const size = sizeOf(pending)
-    if (this.#hasRoom) {
-      pending.epoch.add()
-      this.#take(record, pending, pending.arrivedMs)
-    } else if (this.#lineBytes + size <= maxOutstandingBytes) {
-      pending.epoch.add()
-      this.#line.push({ record, pending })
-      this.#lineBytes += size
-      this.#writer.wakeAt(pending.arrivedMs + this.#options.recordTtl, pending.arrivedMs)
-    } else {
-      throw new ProducerError(
-        'ERR_BUFFER_FULL',
-        `put: ${this.#bytes + this.#lineBytes} bytes are outstanding already, twice maxOutstandingBytes (${maxOutstandingBytes}). ` +
-          'Await producer.ready before put, or each put.',
-        { record: userRecordOf(record), retryable: true },
-      )
-    }
-  }
-
-  #take(record: CheckedRecord, pending: Pending, nowMs: number): void {
+  #take(record: CheckedRecord, pending: Pending, writer: StreamWriter, nowMs: number): void {
     this.#records++
     this.#bytes += sizeOf(pending)
-    this.#writer.write(record, pending, nowMs)
+    writer.write(record, pending, nowMs)
   }
 
-  #onSettled(pending: Pending): void {
+  #onSettled(pending: Pending, error: ProducerError | undefined): void {
     this.#records--
     this.#bytes -= sizeOf(pending)
     pending.epoch.settleOne()
-    while (this.#line.length > 0 && this.#bytes < this.#options.maxOutstandingBytes) {
-      const { record, pending: next } = this.#line.shift()!
-      this.#lineBytes -= sizeOf(next)
-      this.#take(record, next, this.#options.clock.monotonicMs())
-    }
+    if (error !== undefined) this.#onRejected(error)
+    this.#moveUp()
     if (this.#room !== undefined && this.#hasRoom) {
       this.#room.resolve()
       this.#room = undefined
+    }
+  }
+
+  #moveUp(): void {
+    while (this.#line.length > 0 && this.#bytes < this.#options.maxOutstandingBytes) {
+      const { record, pending, writer } = this.#line.shift()!
+      this.#lineBytes -= sizeOf(pending)
+      this.#take(record, pending, writer, this.#options.clock.monotonicMs())
+    }
+    if (this.#line.length === 0) this.#lineAlarm.cancel()
+  }
+
+  #onRejected(error: ProducerError): void {
+    if (this.#isCutShort) this.#undelivered.push(error)
+    this.#tellOf(error)
+  }
+
+  #tellOf(error: ProducerError): void {
+    const { onError, logger } = this.#options
+    try {
+      onError?.(error as ProducerError<Value>)
+    } catch (thrown) {
+      logger.error({ err: thrown, code: error.code }, 'onError threw')
     }
   }
 }
 
 const READY: Promise<void> = Promise.resolve()
 
-function sizeOf({ bytes }: Pending): number {
-  return bytes + RECORD_OVERHEAD_BYTES
-}
-
-function userRecordOf({ partitionKey, explicitHashKey, data }: CheckedRecord): UserRecord {
-  return { partitionKey, explicitHashKey, data }
-}
+function ignore(): void {}
 
 /** The SDK's clients give `maxAttempts` as a function; what stands in for one may give a number, or nothing. */
 async function warnOfRetries(client: Kinesis, logger: ResolvedOptions['logger']): Promise<void> {

@@ -1,12 +1,5 @@
 import { PutRecordsCommand, type PutRecordsResultEntry } from '@aws-sdk/client-kinesis'
-import {
-  classifyError,
-  classifyRecordError,
-  type Kinesis,
-  type Outcome,
-  orAborted,
-  streamReference,
-} from '@shardwise/core'
+import { classifyError, classifyRecordError, type Kinesis, type Outcome, streamReference } from '@shardwise/core'
 import type { SealedRecord } from './sealed-record.ts'
 
 /** Where a Kinesis record is. */
@@ -46,7 +39,7 @@ export async function putRecords(
         Data: data,
       })),
     })
-    const { Records: results = [] } = await orAborted(kinesis.send(command, { abortSignal: signal }), signal)
+    const { Records: results = [] } = await kinesis.send(command, { abortSignal: signal })
     if (results.length === records.length) return { answers: results.map(read), failure: undefined }
     // Which of them were written can't be told.
     const error = new Error(`PutRecords gave ${results.length} results for ${records.length} records`)

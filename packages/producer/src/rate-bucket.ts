@@ -16,7 +16,7 @@ const LEAST = 0.05
  * the lane then waits.
  */
 export class RateBucket {
-  readonly #rate: number
+  #rate: number
   #factor = 1
   #records = RECORDS_PER_SECOND
   #bytes = BYTES_PER_SECOND
@@ -46,12 +46,16 @@ export class RateBucket {
     return debt < 0 ? 0 : debt / growth + 1
   }
 
-  take(bytes: number): void {
+  take(bytes: number, _nowMs?: number): void {
     this.#records -= 1
     this.#bytes -= bytes
   }
 
-  throttled(): void {
+  limitTo(rateLimit: number, _nowMs: number): void {
+    this.#rate = rateLimit / 100
+  }
+
+  throttled(_sentAtMs?: number, _nowMs?: number): void {
     this.#factor = Math.max(LEAST, this.#factor * DECREASE)
   }
 

@@ -4,9 +4,9 @@ import type { CheckedRecord } from './user-record.ts'
 
 /** A Kinesis record that is ready to be sent, with everybody who waits for it. */
 export interface SealedRecord {
-  readonly partitionKey: string
-  /** Decimal hash key of its first user record. Always sent, as the KPL does. */
-  readonly explicitHashKey: string
+  readonly partitionKey: string | undefined
+  /** Decimal hash key of its first user record. Always sent, as the KPL does, but for a record without a partition key. */
+  readonly explicitHashKey: string | undefined
   /** The same as a number. */
   readonly hashKey: HashKey
   readonly data: Uint8Array
@@ -20,13 +20,15 @@ export interface SealedRecord {
   readonly expiresMs: number
   /** Whose buffer `data` is a view of. */
   readonly builder: AggregateBuilder | undefined
+  /** Whether a request was refused that had it in it, so that it goes in one of its own: it may be what is wrong. */
+  isSuspect: boolean
 }
 
 /** Seals a user record as it is, to be sent plain. */
 export function sealLone(record: CheckedRecord, pending: Pending, recordTtl: number): SealedRecord {
   return {
     partitionKey: record.partitionKey,
-    explicitHashKey: record.hashKey.toString(),
+    explicitHashKey: record.partitionKey === undefined ? record.explicitHashKey : record.hashKey.toString(),
     hashKey: record.hashKey,
     data: record.data,
     bytes: record.bytes,
@@ -34,6 +36,7 @@ export function sealLone(record: CheckedRecord, pending: Pending, recordTtl: num
     loneExplicitHashKey: record.explicitHashKey,
     expiresMs: pending.arrivedMs + recordTtl,
     builder: undefined,
+    isSuspect: false,
   }
 }
 
@@ -64,11 +67,12 @@ export function unseal(sealed: SealedRecord): Unsealed[] {
 }
 
 function checkedAgain(
-  partitionKey: string,
+  partitionKey: string | undefined,
   explicitHashKey: string | undefined,
   data: Uint8Array,
   { bytes }: Pending,
 ): CheckedRecord {
-  const hashKey = explicitHashKey === undefined ? hashKeyOf(partitionKey) : parseHashKey(explicitHashKey)
+  const key = partitionKey === undefined ? 0n : hashKeyOf(partitionKey)
+  const hashKey = explicitHashKey === undefined ? key : parseHashKey(explicitHashKey)
   return { partitionKey, explicitHashKey, hashKey, data, bytes }
 }

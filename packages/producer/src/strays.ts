@@ -1,21 +1,17 @@
 import { contains, type HashRange } from '@shardwise/records'
 import type { InFlight } from './collector.ts'
-import type { Distribution, Lanes } from './lanes.ts'
+import { type Distribution, type Lanes, UNKNOWN_SHARD } from './lanes.ts'
 import type { Place } from './put-records.ts'
 import { unseal } from './sealed-record.ts'
-import type { ShardMapKeeper } from './shard-map-keeper.ts'
+import type { StreamWatch } from './stream-watch.ts'
 
 export interface StraysOptions {
   readonly lanes: Lanes
-  readonly shardMap: ShardMapKeeper
-  /** Whether the stream distributes by key; undefined if it may not be asked. */
-  readonly askDistribution: () => Promise<Distribution | undefined>
+  readonly watch: Pick<StreamWatch, 'rangeOf' | 'freshRangeOf' | 'refresh' | 'goWithoutMap' | 'describe'>
   readonly onDistribution: (distribution: Distribution) => void
   readonly acknowledge: (each: InFlight, place: Place) => void
   /** All of it again; `alone`: each user record for itself. */
   readonly resend: (each: InFlight, place: Place, alone: boolean) => void
-  /** The shards may not be listed, so nobody can tell whether it is where it belongs. */
-  readonly reject: (each: InFlight, error: unknown) => void
 }
 
 /** So many answers in a row as the map predicts are no accident on a stream that distributes by itself: 2^-64 with two shards. */
@@ -31,12 +27,12 @@ const PREDICTED_IN_A_ROW = 64
  * - not even its own hash key does: the stream may distribute as it likes, so it is asked.
  *
  * On a stream that distributes as it likes, lone records are acknowledged wherever they are, and what is left of
- * aggregates is sent again alone, once.
+ * aggregates is sent again alone, once; aggregates that are wanted there are acknowledged too. Where the shards may not be
+ * listed, nobody can tell what an aggregate's records belong to: it is sent again, and all goes alone from then on.
  */
 export class Strays {
   readonly #options: StraysOptions
   readonly #waiting = new Set<InFlight>()
-  #asking: Promise<Distribution | undefined> | undefined
   #predictedInARow = 0
 
   constructor(options: StraysOptions) {
@@ -45,20 +41,21 @@ export class Strays {
 
   /** Takes an accepted Kinesis record, which may not be a stray at all. */
   judge(each: InFlight, place: Place): void {
-    const { lanes, shardMap, acknowledge } = this.#options
+    const { lanes, watch, acknowledge } = this.#options
     if (lanes.distribution === 'service') {
       this.#judgeWithoutKeys(each, place)
       return
     }
-    if (place.shardId === each.lane.shardId) {
+    // Without a map every record goes alone, and so is where it belongs.
+    if (place.shardId === each.lane.shardId || each.lane.shardId === UNKNOWN_SHARD) {
       acknowledge(each, place)
       return
     }
-    const known = shardMap.rangeOf(place.shardId)
+    const known = watch.rangeOf(place.shardId)
     if (known !== undefined && isWhollyIn(each, known)) {
       acknowledge(each, place)
       // The map that predicted wrong is out of date, unless another has replaced it meanwhile.
-      if (!each.lane.retired) shardMap.refresh().catch(ignoredUntilNeeded)
+      if (!each.lane.retired) void watch.refresh()
       return
     }
     this.#waiting.add(each)
@@ -66,16 +63,20 @@ export class Strays {
   }
 
   async #judgeByListing(each: InFlight, place: Place, known: HashRange | undefined): Promise<void> {
-    const { shardMap } = this.#options
+    const { watch, acknowledge, resend } = this.#options
+    const isCurrent = each.lane.retired && known !== undefined && contains(known, each.sealed.hashKey)
+    let range: HashRange
     try {
-      const isCurrent = each.lane.retired && known !== undefined && contains(known, each.sealed.hashKey)
-      const range = isCurrent ? known : await shardMap.refreshFor(place.shardId)
-      const distribution = contains(range, each.sealed.hashKey) ? 'key' : await this.#ask()
-      if (!this.#waiting.delete(each)) return
-      this.#decide(each, place, range, distribution)
+      range = isCurrent ? known : await watch.freshRangeOf(place.shardId)
     } catch (error) {
-      if (this.#waiting.delete(each)) this.#options.reject(each, error)
+      if (!this.#waiting.delete(each)) return
+      watch.goWithoutMap(error as Error)
+      if (each.sealed.pending.length === 1) acknowledge(each, place)
+      else resend(each, place, true)
+      return
     }
+    const distribution = contains(range, each.sealed.hashKey) ? 'key' : await this.#ask()
+    if (this.#waiting.delete(each)) this.#decide(each, place, range, distribution)
   }
 
   /** When the first of those that wait for a map expires. */
@@ -109,10 +110,10 @@ export class Strays {
   }
 
   #judgeWithoutKeys(each: InFlight, place: Place): void {
-    const { lanes, shardMap, acknowledge, resend } = this.#options
+    const { lanes, watch, acknowledge, resend } = this.#options
     const isPredicted = lanes.map?.predict(each.sealed.hashKey)?.shardId === place.shardId
-    if (shardMap.rangeOf(place.shardId) === undefined) shardMap.refresh().catch(ignoredUntilNeeded)
-    if (each.sealed.pending.length > 1 && place.shardId !== each.lane.shardId) {
+    if (watch.rangeOf(place.shardId) === undefined) void watch.refresh()
+    if (each.sealed.pending.length > 1 && place.shardId !== each.lane.shardId && !lanes.aggregates) {
       resend(each, place, true)
       return
     }
@@ -126,12 +127,8 @@ export class Strays {
 
   async #goBackToKeys(): Promise<void> {
     if ((await this.#ask()) === 'service') return
-    try {
-      await this.#options.shardMap.refresh()
-      if (this.#options.lanes.distribution === 'service') this.#go('key')
-    } catch (error) {
-      ignoredUntilNeeded(error)
-    }
+    await this.#options.watch.refresh()
+    if (this.#options.lanes.distribution === 'service') this.#go('key')
   }
 
   #go(distribution: Distribution): void {
@@ -139,12 +136,11 @@ export class Strays {
     this.#options.onDistribution(distribution)
   }
 
-  /** Those that come together ask once. */
-  #ask(): Promise<Distribution | undefined> {
-    this.#asking ??= this.#options.askDistribution().finally(() => {
-      this.#asking = undefined
-    })
-    return this.#asking
+  /** Whether the stream distributes by key; undefined if it may not be asked. */
+  async #ask(): Promise<Distribution | undefined> {
+    const description = await this.#options.watch.describe()
+    if (description === undefined) return undefined
+    return description.distributesByKey ? 'key' : 'service'
   }
 }
 
@@ -152,6 +148,3 @@ function isWhollyIn({ sealed }: InFlight, range: HashRange): boolean {
   if (sealed.pending.length === 1) return contains(range, sealed.hashKey)
   return unseal(sealed).every(({ record }) => contains(range, record.hashKey))
 }
-
-/** A refresh that nobody waits for: the keeper has told of the failure, and whoever needs the map asks again. */
-function ignoredUntilNeeded(_error: unknown): void {}

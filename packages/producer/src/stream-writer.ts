@@ -1,36 +1,46 @@
-import { type Backoff, backoffMs, type Kinesis } from '@shardwise/core'
+import type { Link } from '@opentelemetry/api'
+import { type Backoff, backoffMs, errorCode, type Kinesis, type StreamDescription, timedKinesis } from '@shardwise/core'
 import type { ShardMap } from '@shardwise/records'
+import { Alarm } from './alarm.ts'
 import { collect, type InFlight } from './collector.ts'
-import { askDistribution } from './distribution.ts'
-import { ProducerError } from './errors.ts'
+import type { ProducerError } from './errors.ts'
 import { Fifo } from './fifo.ts'
 import type { Lane } from './lane.ts'
 import { type Distribution, Lanes } from './lanes.ts'
 import type { ResolvedOptions } from './options.ts'
-import type { EarlierCopy, Pending } from './pending.ts'
+import { type Attempt, addAttempt, changeLastAttempt, type EarlierCopy, type Pending, sizeOf } from './pending.ts'
 import { type Answers, type Place, putRecords, type Refusal } from './put-records.ts'
-import { closed, expired, type Rejection, refused, reject, shardsUnlisted } from './rejection.ts'
+import { closed, expired, keyMissing, type OnSettled, type Rejection, refused, reject, throttled } from './rejection.ts'
 import { type SealedRecord, sealLone } from './sealed-record.ts'
-import { ShardMapKeeper } from './shard-map-keeper.ts'
 import { Strays } from './strays.ts'
+import { StreamTelemetry } from './stream-telemetry.ts'
+import { StreamWatch } from './stream-watch.ts'
 import type { ProducerEvent } from './telemetry.ts'
-import type { CheckedRecord } from './user-record.ts'
+import { type CheckedRecord, MAX_RECORD_BYTES, tooLarge } from './user-record.ts'
 
-export interface StreamWriterOptions extends ResolvedOptions {
+export interface StreamWriterOptions extends Omit<ResolvedOptions, 'stream' | 'encode' | 'onError' | 'client'> {
+  /** Its name or ARN. */
+  readonly stream: string
+  /** Whether callers name it in each `put`, so that it is handed back with a record that failed. */
+  readonly isNamed: boolean
   readonly kinesis: Kinesis
-  /** Told of every record that has its outcome, after the caller's promise. */
-  readonly onSettled: (pending: Pending) => void
-  /** Called whenever something may have expired; returns when the next of what waits in line before the writer does. */
-  readonly expireLine: (nowMs: number) => number
+  readonly onSettled: OnSettled
+  /** Whether nothing is to wait for others to share its aggregate. */
+  readonly isFlushing: () => boolean
 }
 
 const BACKOFF: Backoff = { baseMs: 50, maxMs: 2_000 }
 
-/** Why a sleep is given up. Without a reason an exception is made, stack and all. */
-const EARLIER = 'not needed any more'
+/** What a request was refused for that one record in it is to blame for. */
+const INVALID = new Set([
+  'InvalidArgumentException',
+  'ValidationException',
+  'SerializationException',
+  'RequestEntityTooLargeException',
+])
 
-/** A longer timer of Node's fires at once. */
-const LONGEST_SLEEP_MS = 2 ** 31 - 1
+/** What an attempt is called that was accepted by a shard where not all of it belongs; the KPL calls it "Wrong Shard". */
+const WRONG_SHARD = 'WrongShard'
 
 /**
  * Gets user records into one stream: into lanes by the shard map, from there into requests, and by each answer to
@@ -38,100 +48,132 @@ const LONGEST_SLEEP_MS = 2 ** 31 - 1
  */
 export class StreamWriter {
   readonly #options: StreamWriterOptions
+  readonly #kinesis: Kinesis
   readonly #lanes: Lanes
-  readonly #shardMap: ShardMapKeeper
+  readonly #watch: StreamWatch
   readonly #strays: Strays
+  readonly #alarm: Alarm
   readonly #abort = new AbortController()
-  /** Records that came before the first shard map. */
+  /** Records that came before it was known how to send them. */
   readonly #unrouted = new Fifo<{ readonly record: CheckedRecord; readonly pending: Pending }>()
-  #loadingMap = false
+  /** Everything that was sent and has no outcome yet, strays too. */
+  readonly #inFlight = new Set<InFlight>()
+  /** The largest record that the stream takes. */
+  #maxRecordBytes = MAX_RECORD_BYTES
+  readonly #telemetry: StreamTelemetry
+  /** What was ever written, what of it has no outcome yet, and the bytes of that. */
+  #received = 0
+  #pending = 0
+  #pendingBytes = 0
+  /** Whether some put was made while a span was active. */
+  #hasLinks = false
   #requests = 0
-  #flushes = 0
   #pumpScheduled = false
-  #wake: AbortController | undefined
-  #wakeAtMs = Number.POSITIVE_INFINITY
 
   constructor(options: StreamWriterOptions) {
     this.#options = options
-    const { stream, logger } = options
-    const signal = this.#abort.signal
-    this.#lanes = new Lanes(options)
-    this.#shardMap = new ShardMapKeeper({
+    this.#alarm = new Alarm(options.clock, () => this.#pump())
+    this.#telemetry = new StreamTelemetry(options.stream, () => ({
+      received: this.#received,
+      pending: this.#pending,
+      pendingBytes: this.#pendingBytes,
+    }))
+    this.#kinesis = timedKinesis(options.kinesis, options.clock, options.requestTimeout)
+    // The partition key of an aggregate is one byte.
+    const aggregationMaxSize = (): number => Math.min(options.aggregationMaxSize, this.#maxRecordBytes - 1)
+    this.#lanes = new Lanes({
       ...options,
-      signal,
-      onMap: (map) => this.#useMap(map),
-      onRetry: (error, waitMs) => {
-        logger.warn({ err: error, stream, waitMs }, 'the shards could not be listed, trying again')
-        this.#emit({ type: 'shardMapRetried', error, waitMs })
+      get aggregationMaxSize() {
+        return aggregationMaxSize()
       },
+    })
+    this.#watch = new StreamWatch({
+      ...options,
+      kinesis: this.#kinesis,
+      signal: this.#abort.signal,
+      onMap: (map) => this.#useMap(map),
+      onDescription: (description) => this.#useDescription(description),
+      emit: (event) => this.#emit(event),
     })
     this.#strays = new Strays({
       lanes: this.#lanes,
-      shardMap: this.#shardMap,
-      askDistribution: () => askDistribution({ ...options, signal }),
+      watch: this.#watch,
       onDistribution: (distribution) => this.#distribute(distribution),
       acknowledge: (each, place) => this.#acknowledge(each, place),
       resend: (each, place, alone) => this.#resend(each, place, alone),
-      reject: (each, error) => {
-        mark(each.sealed, 'misplaced')
-        this.#finish(each, signal.aborted ? closed(stream) : shardsUnlisted(stream, error))
-      },
     })
+  }
+
+  /** When the oldest of what has no outcome yet was put; Infinity if everything has. */
+  get oldestMs(): number {
+    let oldest = Math.min(this.#lanes.oldestMs, this.#unrouted.first?.pending.arrivedMs ?? Number.POSITIVE_INFINITY)
+    for (const { sealed } of this.#inFlight) oldest = Math.min(oldest, sealed.expiresMs - this.#options.recordTtl)
+    return oldest
+  }
+
+  /** Its name or ARN. */
+  get stream(): string {
+    return this.#options.stream
+  }
+
+  /** A link to the span that is active now, if there is one, for what is put now. */
+  linkOf(): Link | undefined {
+    const link = this.#telemetry.linkOf()
+    if (link !== undefined) this.#hasLinks = true
+    return link
   }
 
   /** Takes a user record. It must not be called again after {@link abort}. */
   write(record: CheckedRecord, pending: Pending, nowMs: number): void {
-    if (this.#lanes.map === undefined) {
+    this.#received++
+    this.#pending++
+    this.#pendingBytes += sizeOf(pending)
+    this.#watch.refreshIfDue(nowMs)
+    if (!this.#watch.isReady || this.#unrouted.length > 0 || !this.#isPlain(record)) {
       this.#unrouted.push({ record, pending })
-      this.wakeAt(pending.arrivedMs + this.#options.recordTtl, nowMs)
-      if (!this.#loadingMap) void this.#loadMap()
+      void this.#watch.start()
+      this.#route(nowMs)
+      if (this.#unrouted.length > 0) this.#alarm.setBy(pending.arrivedMs + this.#options.recordTtl, nowMs)
     } else if (this.#lanes.add(record, pending, nowMs, this.#hasRoom)) {
-      this.#schedulePump()
+      this.hurry()
     } else {
-      this.wakeAt(nowMs + this.#options.recordMaxBufferedTime, nowMs)
+      this.#alarm.setBy(nowMs + this.#options.recordMaxBufferedTime, nowMs)
     }
   }
 
-  /** Until `settled` resolves nothing waits for others to share its aggregate. */
-  async hurry(settled: Promise<void>): Promise<void> {
-    this.#flushes++
-    this.#schedulePump()
-    try {
-      await settled
-    } finally {
-      this.#flushes--
-    }
+  /** Rejects a user record that was never written. */
+  turnAway(record: CheckedRecord, pending: Pending, rejection: Rejection, onSettled: OnSettled): void {
+    const { isNamed, stream, recordTtl } = this.#options
+    this.#telemetry.rejected(rejection.code, 1)
+    reject(sealLone(record, pending, recordTtl), rejection, isNamed ? stream : undefined, onSettled)
+  }
+
+  /**
+   * Sends what may go. Once for everything that happens in this turn of the event loop, so that lanes that become ready in
+   * it, in whichever microtask, share a request.
+   */
+  hurry(): void {
+    if (this.#pumpScheduled) return
+    this.#pumpScheduled = true
+    void this.#options.clock.sleep(0).then(() => {
+      this.#pumpScheduled = false
+      this.#pump()
+    })
   }
 
   /** Rejects everything that waits or is in flight; nothing is sent any more. */
   abort(): void {
     if (this.#abort.signal.aborted) return
-    this.#abort.abort(new ProducerError('ERR_CLOSED', 'the producer is closed'))
-    this.#cancelWake()
+    this.#abort.abort(Object.assign(new Error('the producer is closed'), { name: 'AbortError' }))
+    this.#alarm.cancel()
     const rejection = closed(this.#options.stream)
     for (const sealed of this.#lanes.drain()) this.#reject(sealed, rejection)
     this.#rejectUnrouted(Number.POSITIVE_INFINITY, rejection)
     for (const each of this.#strays.takeExpired(Number.POSITIVE_INFINITY)) {
-      mark(each.sealed, 'misplaced')
+      this.#mark(each.sealed, 'misplaced')
       this.#finish(each, rejection)
     }
-  }
-
-  /** Makes sure that expiry and lanes are looked at by then. */
-  wakeAt(atMs: number, nowMs: number): void {
-    if (atMs >= this.#wakeAtMs || this.#abort.signal.aborted) return
-    this.#wake?.abort(EARLIER)
-    const wake = new AbortController()
-    this.#wake = wake
-    this.#wakeAtMs = atMs
-    this.#options.clock.sleep(Math.min(Math.max(0, atMs - nowMs), LONGEST_SLEEP_MS), wake.signal).then(
-      () => {
-        this.#wakeAtMs = Number.POSITIVE_INFINITY
-        this.#pump()
-      },
-      // The sleep was given up for an earlier one, or for good.
-      () => {},
-    )
+    this.#telemetry.close()
   }
 
   get #nowMs(): number {
@@ -142,59 +184,85 @@ export class StreamWriter {
     return this.#requests < this.#options.maxRequestsInFlight
   }
 
-  #cancelWake(): void {
-    this.#wake?.abort(EARLIER)
-    this.#wakeAtMs = Number.POSITIVE_INFINITY
-  }
-
-  async #loadMap(): Promise<void> {
-    this.#loadingMap = true
-    try {
-      await this.#shardMap.refresh()
-    } catch (error) {
-      this.#rejectUnrouted(Number.POSITIVE_INFINITY, shardsUnlisted(this.#options.stream, error))
-    } finally {
-      this.#loadingMap = false
-    }
-  }
-
-  #useMap(map: ShardMap): void {
+  #useMap(map: ShardMap | undefined): void {
     if (this.#abort.signal.aborted) return
     const nowMs = this.#nowMs
     const before = this.#lanes.map
-    this.#lanes.replaceMap(map, nowMs)
-    const isSame = before?.shards.length === map.shards.length && before.shards.every(({ shardId }) => map.get(shardId))
-    if (!isSame) this.#emit({ type: 'shardMapChanged', shardIds: map.shards.map(({ shardId }) => shardId) })
-    for (let next = this.#unrouted.shift(); next !== undefined; next = this.#unrouted.shift()) {
-      this.#lanes.add(next.record, next.pending, nowMs, this.#hasRoom)
+    this.#rejectHomeless(this.#lanes.replaceMap(map, nowMs))
+    const isSame =
+      before?.shards.length === map?.shards.length && before?.shards.every(({ shardId }) => map?.get(shardId))
+    if (map !== undefined && !isSame) {
+      this.#emit({ type: 'shardMapChanged', shardIds: map.shards.map(({ shardId }) => shardId) })
     }
-    this.#schedulePump()
+    this.#route(nowMs)
+    this.hurry()
+  }
+
+  #useDescription(description: StreamDescription | undefined): void {
+    if (this.#abort.signal.aborted) return
+    const nowMs = this.#nowMs
+    if (description !== undefined) {
+      const { maxRecordBytes, isOnDemand, distributesByKey } = description
+      this.#maxRecordBytes = maxRecordBytes
+      this.#lanes.limitTo(isOnDemand ? Number.POSITIVE_INFINITY : this.#options.rateLimit, nowMs)
+      if (!distributesByKey) this.#distribute('service')
+      else if (this.#lanes.distribution === 'service') void this.#goBackToKeys()
+    }
+    this.#route(nowMs)
+    this.hurry()
+  }
+
+  async #goBackToKeys(): Promise<void> {
+    await this.#watch.refresh()
+    if (!this.#abort.signal.aborted) this.#distribute('key')
   }
 
   #distribute(distribution: Distribution): void {
-    this.#lanes.distribute(distribution, this.#nowMs)
+    if (this.#lanes.distribution === distribution) return
+    this.#rejectHomeless(this.#lanes.distribute(distribution, this.#nowMs))
     this.#options.logger.warn({ stream: this.#options.stream, distribution }, 'the distribution of records changed')
     this.#emit({ type: 'distributionChanged', distribution })
-    this.#schedulePump()
+    this.hurry()
   }
 
-  /**
-   * Once for everything that happens in this turn of the event loop, so that lanes that become ready in it, in whichever
-   * microtask, share a request.
-   */
-  #schedulePump(): void {
-    if (this.#pumpScheduled) return
-    this.#pumpScheduled = true
-    void this.#options.clock.sleep(0).then(() => {
-      this.#pumpScheduled = false
-      this.#pump()
-    })
+  /** Whether any stream takes such a record. */
+  #isPlain({ partitionKey, bytes }: CheckedRecord): boolean {
+    return partitionKey !== undefined && bytes <= MAX_RECORD_BYTES
+  }
+
+  /** Moves records into lanes, in their order, as far as it is known how to send them. */
+  #route(nowMs: number): void {
+    if (!this.#watch.isReady) return
+    for (let first = this.#unrouted.first; first !== undefined; first = this.#unrouted.first) {
+      const { record, pending } = first
+      const misfit = this.#misfitOf(record)
+      if (misfit !== undefined && this.#watch.isDescriptionPending) return
+      this.#unrouted.shift()
+      if (misfit !== undefined) this.#reject(sealLone(record, pending, this.#options.recordTtl), misfit)
+      else if (this.#lanes.add(record, pending, nowMs, this.#hasRoom)) this.hurry()
+      else this.#alarm.setBy(nowMs + this.#options.recordMaxBufferedTime, nowMs)
+    }
+  }
+
+  /** Why this stream doesn't take a record, as far as is known. */
+  #misfitOf(record: CheckedRecord): Rejection | undefined {
+    const { stream } = this.#options
+    if (record.bytes > this.#maxRecordBytes) {
+      const isKnown = this.#watch.description !== undefined
+      const hint = isKnown ? '' : ' If the stream takes larger ones, grant kinesis:DescribeStreamSummary.'
+      return { code: 'ERR_RECORD_TOO_LARGE', message: tooLarge(record.bytes, this.#maxRecordBytes, stream) + hint }
+    }
+    return this.#lanes.hasPlaceFor(record) ? undefined : keyMissing(stream)
+  }
+
+  #rejectHomeless(homeless: readonly SealedRecord[]): void {
+    for (const sealed of homeless) this.#reject(sealed, keyMissing(this.#options.stream))
   }
 
   #pump(): void {
     if (this.#abort.signal.aborted) return
     const nowMs = this.#nowMs
-    const flushing = this.#flushes > 0
+    const flushing = this.#options.isFlushing()
     const nextExpiryMs = this.#rejectExpired(nowMs)
     while (this.#hasRoom) {
       const batch = collect(this.#lanes, nowMs, flushing, this.#options)
@@ -204,74 +272,104 @@ export class StreamWriter {
     let dueMs = nextExpiryMs
     for (const lane of this.#lanes.active) dueMs = Math.min(dueMs, nowMs + lane.waitMs(nowMs, this.#hasRoom, flushing))
     // A timer that nobody needs would keep the process alive.
-    if (dueMs === Number.POSITIVE_INFINITY) this.#cancelWake()
-    else this.wakeAt(dueMs, nowMs)
+    if (dueMs === Number.POSITIVE_INFINITY) this.#alarm.cancel()
+    else this.#alarm.setBy(dueMs, nowMs)
   }
 
   /** Rejects what is too old, wherever it waits. Returns when the next expires of what isn't in a lane. */
   #rejectExpired(nowMs: number): number {
-    const { stream, recordTtl, expireLine } = this.#options
+    const { stream, recordTtl } = this.#options
     for (const lane of this.#lanes.active) {
       for (const sealed of lane.takeExpired(nowMs)) this.#reject(sealed, expired(stream, recordTtl))
     }
     for (const each of this.#strays.takeExpired(nowMs)) {
-      mark(each.sealed, 'misplaced')
-      this.#finish(each, expired(stream, recordTtl, this.#shardMap.lastError))
+      this.#mark(each.sealed, 'misplaced')
+      this.#finish(each, expired(stream, recordTtl, this.#watch.lastError))
     }
-    this.#rejectUnrouted(nowMs - recordTtl, expired(stream, recordTtl, this.#shardMap.lastError))
+    this.#rejectUnrouted(nowMs - recordTtl, expired(stream, recordTtl, this.#watch.lastError))
     const unroutedMs = (this.#unrouted.first?.pending.arrivedMs ?? Number.POSITIVE_INFINITY) + recordTtl
-    return Math.min(unroutedMs, this.#strays.nextExpiryMs, expireLine(nowMs))
+    return Math.min(unroutedMs, this.#strays.nextExpiryMs)
   }
 
   async #send(batch: readonly InFlight[]): Promise<void> {
-    const { kinesis, stream } = this.#options
+    const { stream, clock } = this.#options
+    const sent = { atMs: clock.monotonicMs(), wallMs: clock.wallMs() }
     this.#requests++
-    for (const { sealed } of batch) for (const pending of sealed.pending) pending.attempts++
-    const sealed = batch.map((each) => each.sealed)
-    const answers = await putRecords(kinesis, stream, sealed, this.#abort.signal)
+    for (const each of batch) this.#inFlight.add(each)
+    const records = batch.map(({ sealed }) => sealed)
+    const span = this.#telemetry.requestSent({
+      kinesisRecords: records.length,
+      userRecords: records.reduce((sum, { pending }) => sum + pending.length, 0),
+      bytes: records.reduce((sum, { bytes }) => sum + bytes, 0),
+      links: this.#hasLinks ? linksOf(records) : [],
+    })
+    const answers = await span.within(() => putRecords(this.#kinesis, stream, records, this.#abort.signal))
     this.#requests--
-    this.#answered(batch, answers)
-    this.#schedulePump()
+    const failed = answers.answers.filter((answer) => 'outcome' in answer).length
+    span.answered({ durationMs: clock.monotonicMs() - sent.atMs, failed, error: answers.failure?.error })
+    this.#answered(batch, answers, sent)
+    this.hurry()
   }
 
-  #answered(batch: readonly InFlight[], { answers, failure }: Answers): void {
+  #answered(batch: readonly InFlight[], { answers, failure }: Answers, sent: { atMs: number; wallMs: number }): void {
     if (failure !== undefined && !this.#abort.signal.aborted) {
       const { error, outcome } = failure
       this.#options.logger.warn({ err: error, stream: this.#options.stream, outcome }, 'PutRecords failed')
       this.#emit({ type: 'requestFailed', error, outcome, kinesisRecords: batch.length })
     }
-    const throttled = new Set<Lane>()
-    const accepted = new Set<Lane>()
+    const nowMs = this.#nowMs
+    const took = { sentMs: sent.wallMs, durationMs: nowMs - sent.atMs }
+    const success: Attempt = { ...took, code: undefined, message: undefined }
+    const slowed = new Set<Lane>()
     for (const [index, each] of batch.entries()) {
       const answer = answers[index]!
       if ('outcome' in answer) {
-        if (answer.outcome === 'throttled') throttled.add(each.lane)
-        this.#failed(each, answer)
+        const { error, outcome } = answer
+        if (outcome === 'throttled') slowed.add(each.lane)
+        const code = errorCode(error)
+        addAttempt(each.sealed.pending, { ...took, code, message: error.message })
+        this.#telemetry.attemptFailed(each.lane.shardId, code, each.sealed.pending.length)
+        this.#failed(each, answer, batch.length)
       } else {
-        accepted.add(each.lane)
+        addAttempt(each.sealed.pending, success)
         this.#strays.judge(each, answer)
       }
     }
-    for (const lane of throttled) {
-      lane.bucket.throttled()
-      this.#emit({ type: 'throttled', shardId: lane.shardId, bytesPerSecond: lane.bucket.bytesPerSecond })
+    for (const { bucket, shardId } of slowed) {
+      bucket.throttled(sent.atMs, nowMs)
+      this.#emit({ type: 'throttled', shardId, bytesPerSecond: bucket.bytesPerSecond })
     }
-    for (const lane of accepted) if (!throttled.has(lane)) lane.bucket.succeeded()
   }
 
-  #acknowledge({ lane, sealed }: InFlight, { shardId, sequenceNumber }: Place): void {
+  #acknowledge(each: InFlight, { shardId, sequenceNumber }: Place): void {
+    const { lane, sealed } = each
+    let userBytes = 0
     for (const [subSequenceNumber, pending] of sealed.pending.entries()) {
       const { attempts, earlierCopy } = pending
       pending.resolve({ shardId, sequenceNumber, subSequenceNumber, attempts, earlierCopy })
-      this.#options.onSettled(pending)
+      userBytes += pending.bytes
+      this.#settled(pending)
     }
+    this.#telemetry.accepted({
+      shardId,
+      userRecords: sealed.pending.length,
+      userBytes,
+      bytes: sealed.bytes,
+      attempts: attemptsOf(sealed),
+      bufferingMs: each.sentAtMs - (sealed.expiresMs - this.#options.recordTtl),
+    })
+    this.#inFlight.delete(each)
     this.#lanes.settle(lane, sealed)
-    this.#schedulePump()
+    this.hurry()
   }
 
   #resend(each: InFlight, { shardId, sequenceNumber }: Place, alone: boolean): void {
     const { lane, sealed } = each
-    mark(sealed, 'misplaced')
+    this.#mark(sealed, 'misplaced')
+    changeLastAttempt(sealed.pending, {
+      code: WRONG_SHARD,
+      message: `accepted by ${shardId}, where not all that was sent with it belongs`,
+    })
     this.#emit({
       type: 'misplaced',
       predictedShardId: lane.shardId,
@@ -284,30 +382,45 @@ export class StreamWriter {
       this.#finish(each, rejection)
       return
     }
+    this.#inFlight.delete(each)
+    this.#telemetry.attemptFailed(lane.shardId, WRONG_SHARD, sealed.pending.length)
+    this.#telemetry.possibleDuplicates(sealed.pending.length, 'misplaced')
     // After a reshard at once; but what went wrong by a fresh map, or a second time, may go wrong again.
     const isSuspect = !lane.retired || attemptsOf(sealed) > 1
     this.#lanes.resend(lane, sealed, isSuspect ? this.#nowMs + this.#backoffMs(sealed) : 0, alone)
-    this.#schedulePump()
+    this.hurry()
   }
 
-  #failed(each: InFlight, { outcome, error }: Refusal): void {
+  #failed(each: InFlight, { outcome, error }: Refusal, sentTogether: number): void {
     const { lane, sealed } = each
-    if (outcome === 'unknown') mark(sealed, 'unknown')
+    const { stream, failIfThrottled } = this.#options
+    if (outcome === 'unknown') this.#mark(sealed, 'unknown')
     for (const pending of sealed.pending) pending.lastError = error
-    const rejection = outcome === 'fatal' ? refused(this.#options.stream, error) : this.#endOf(sealed)
+    // One of them is to blame; each by itself will show which.
+    const isSuspect = outcome === 'fatal' && sentTogether > 1 && INVALID.has(errorCode(error))
+    const rejection =
+      outcome === 'fatal' && !isSuspect
+        ? refused(stream, error)
+        : outcome === 'throttled' && failIfThrottled
+          ? throttled(stream, error)
+          : this.#endOf(sealed)
     if (rejection !== undefined) {
       this.#finish(each, rejection)
       return
     }
+    this.#inFlight.delete(each)
+    sealed.isSuspect = isSuspect
+    if (outcome === 'unknown') this.#telemetry.possibleDuplicates(sealed.pending.length, 'unknown')
     this.#emit({ type: 'sentAgain', cause: outcome, shardId: lane.shardId, userRecords: sealed.pending.length, error })
-    this.#lanes.retry(lane, sealed, this.#nowMs + this.#backoffMs(sealed))
+    this.#lanes.retry(lane, sealed, isSuspect ? 0 : this.#nowMs + this.#backoffMs(sealed))
   }
 
   /** Why a Kinesis record is not sent again, if it isn't. */
-  #endOf({ expiresMs }: SealedRecord): Rejection | undefined {
+  #endOf(sealed: SealedRecord): Rejection | undefined {
     const { stream, recordTtl } = this.#options
     if (this.#abort.signal.aborted) return closed(stream)
-    return expiresMs <= this.#nowMs ? expired(stream, recordTtl) : undefined
+    if (sealed.expiresMs <= this.#nowMs) return expired(stream, recordTtl)
+    return this.#lanes.hasPlaceFor(sealed) ? undefined : keyMissing(stream)
   }
 
   #backoffMs(sealed: SealedRecord): number {
@@ -315,16 +428,30 @@ export class StreamWriter {
   }
 
   /** Rejects what is in flight. */
-  #finish({ lane, sealed }: InFlight, rejection: Rejection): void {
-    reject(sealed, rejection, this.#options.onSettled)
+  #finish(each: InFlight, rejection: Rejection): void {
+    const { lane, sealed } = each
+    this.#rejectAll(sealed, rejection)
+    this.#inFlight.delete(each)
     this.#lanes.settle(lane, sealed)
-    this.#schedulePump()
+    this.hurry()
   }
 
   /** Rejects what waits in a lane, or never came into one. */
   #reject(sealed: SealedRecord, rejection: Rejection): void {
-    reject(sealed, rejection, this.#options.onSettled)
+    this.#rejectAll(sealed, rejection)
     this.#lanes.discard(sealed)
+  }
+
+  #rejectAll(sealed: SealedRecord, rejection: Rejection): void {
+    const { isNamed, stream } = this.#options
+    this.#telemetry.rejected(rejection.code, sealed.pending.length)
+    reject(sealed, rejection, isNamed ? stream : undefined, (pending, error) => this.#settled(pending, error))
+  }
+
+  #settled(pending: Pending, error?: ProducerError): void {
+    this.#pending--
+    this.#pendingBytes -= sizeOf(pending)
+    this.#options.onSettled(pending, error)
   }
 
   #rejectUnrouted(arrivedBeforeMs: number, rejection: Rejection): void {
@@ -332,6 +459,11 @@ export class StreamWriter {
       const { record, pending } = this.#unrouted.shift()!
       this.#reject(sealLone(record, pending, this.#options.recordTtl), rejection)
     }
+  }
+
+  /** A copy that certainly is in the stream says more than one that may be. */
+  #mark(sealed: SealedRecord, earlierCopy: EarlierCopy): void {
+    for (const pending of sealed.pending) if (pending.earlierCopy !== 'misplaced') pending.earlierCopy = earlierCopy
   }
 
   #emit(event: ProducerEvent): void {
@@ -343,11 +475,10 @@ export class StreamWriter {
   }
 }
 
-function attemptsOf({ pending }: SealedRecord): number {
-  return pending[0]?.attempts ?? 1
+function linksOf(records: readonly SealedRecord[]): Link[] {
+  return records.flatMap(({ pending }) => pending.flatMap(({ link }) => link ?? []))
 }
 
-/** A copy that certainly is in the stream says more than one that may be. */
-function mark(sealed: SealedRecord, earlierCopy: EarlierCopy): void {
-  for (const pending of sealed.pending) if (pending.earlierCopy !== 'misplaced') pending.earlierCopy = earlierCopy
+function attemptsOf({ pending }: SealedRecord): number {
+  return pending[0]?.attempts.length ?? 1
 }

@@ -4,6 +4,17 @@ import type { Outcome } from '@shardwise/core'
 export type ProducerEvent =
   /** The stream's open shards are known, for the first time or anew. */
   | { readonly type: 'shardMapChanged'; readonly shardIds: readonly string[] }
+  /** What DescribeStreamSummary says of the stream, for the first time or changed. */
+  | {
+      readonly type: 'streamDescribed'
+      readonly distribution: 'key' | 'service'
+      readonly isOnDemand: boolean
+      readonly maxRecordBytes: number
+    }
+  /** The shards are not known: they may not be listed, or not in time. Records go alone, until they are. */
+  | { readonly type: 'shardMapMissing'; readonly error: Error | undefined }
+  /** The stream may not be described, or not in time: it is taken to distribute by key, with records of 1 MiB at most. */
+  | { readonly type: 'descriptionMissing'; readonly error: Error | undefined }
   /** The shards could not be listed, or the listing made no sense; it is tried again. Meanwhile records may wait. */
   | { readonly type: 'shardMapRetried'; readonly error: Error; readonly waitMs: number }
   /** A whole PutRecords failed; its records are sent again or rejected, as the outcome says. */

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { hashKeyOf, MAX_HASH_KEY, parseHashKey, tryParseHashKey } from './hash-key.ts'
+import { hashKeyOf, hashKeyTopOf, MAX_HASH_KEY, parseHashKey, topOf, tryParseHashKey } from './hash-key.ts'
 
 describe('hashKeyOf', () => {
   test('is the MD5 as a big-endian number: the KPL sent this one for the key a', () => {
@@ -13,6 +13,16 @@ describe('hashKeyOf', () => {
       const md5 = createHash('md5').update(Buffer.from(key)).digest()
       expect(hashKeyOf(key)).toBe((md5.readBigUInt64BE(0) << 64n) | md5.readBigUInt64BE(8))
     }
+  })
+
+  test('is the same number for short ASCII keys as for any others', () => {
+    const anyKey = fc.oneof(fc.string({ maxLength: 70 }), fc.string({ unit: 'binary', maxLength: 70 }))
+    fc.assert(
+      fc.property(anyKey, (key) => {
+        expect(hashKeyOf(key)).toBe(BigInt(`0x${createHash('md5').update(key).digest('hex')}`))
+        expect(hashKeyTopOf(key)).toBe(topOf(hashKeyOf(key)))
+      }),
+    )
   })
 })
 

@@ -1,18 +1,29 @@
 import { varintSize, writeVarint } from './aggregate-format.ts'
 
 const INITIAL_BYTES = 256
+const INITIAL_SLOTS = 256
 /** Up to this length, a loop over ASCII characters is quicker than a call into native code. */
 const SHORT = 32
+/** A key that isn't found after so many comes again: keys chosen to collide cost some bytes, and not the square of time. */
+const MAX_PROBES = 32
 
-/** One of an aggregate's two tables: every key once, in order of first appearance, serialized as it grows. */
+/**
+ * One of an aggregate's two tables: every key once, in order of first appearance, serialized as it grows.
+ *
+ * Its index is a hash table of its own, that is used again for the next aggregate: for keys that don't repeat a Map costs
+ * three times as much.
+ */
 export class KeyTable {
   readonly #tag: number
-  readonly #indexes = new Map<string, number>()
+  #keys: string[] = []
+  /** Where a key's hash says, or behind: one more than its index; 0 where there is none. A power of two, at most half full. */
+  #slots = new Int32Array(INITIAL_SLOTS)
   #bytes: Buffer = Buffer.alloc(0)
   #size = 0
   // What is known of the key asked for last: it is asked for when the size is reckoned, and again when it is added.
   #lastKey: string | undefined
   #lastIndex: number | undefined
+  #lastSlot = -1
   #lastLength = 0
 
   constructor(tag: number) {
@@ -26,7 +37,7 @@ export class KeyTable {
 
   /** The index that a key has, or would get. */
   indexOf(key: string): number {
-    return this.#find(key) ?? this.#indexes.size
+    return this.#find(key) ?? this.#keys.length
   }
 
   /** By how many bytes the table would grow with a key. */
@@ -38,10 +49,12 @@ export class KeyTable {
   add(key: string): number {
     const found = this.#find(key)
     if (found !== undefined) return found
-    const index = this.#indexes.size
+    const index = this.#keys.length
     this.#write(key, this.#lastLength)
-    this.#indexes.set(key, index)
+    this.#keys.push(key)
+    if (this.#lastSlot >= 0) this.#slots[this.#lastSlot] = index + 1
     this.#lastIndex = index
+    if (this.#keys.length * 2 > this.#slots.length) this.#growSlots()
     return index
   }
 
@@ -50,7 +63,8 @@ export class KeyTable {
   }
 
   clear(): void {
-    this.#indexes.clear()
+    this.#keys = []
+    this.#slots.fill(0)
     this.#size = 0
     this.#lastKey = undefined
     this.#lastIndex = undefined
@@ -59,10 +73,35 @@ export class KeyTable {
   #find(key: string): number | undefined {
     if (key !== this.#lastKey) {
       this.#lastKey = key
-      this.#lastIndex = this.#indexes.get(key)
+      this.#lastIndex = this.#lookUp(key)
       if (this.#lastIndex === undefined) this.#lastLength = utf8Length(key)
     }
     return this.#lastIndex
+  }
+
+  /** The index of a key; without one, `#lastSlot` is where it is to be noted, if anywhere. */
+  #lookUp(key: string): number | undefined {
+    const slots = this.#slots
+    const mask = slots.length - 1
+    const home = hashOf(key)
+    for (let probe = 0; probe < MAX_PROBES; probe++) {
+      const slot = (home + probe) & mask
+      const index = slots[slot]! - 1
+      if (index < 0) {
+        this.#lastSlot = slot
+        return undefined
+      }
+      if (this.#keys[index] === key) return index
+    }
+    this.#lastSlot = -1
+    return undefined
+  }
+
+  #growSlots(): void {
+    this.#slots = new Int32Array(this.#slots.length * 4)
+    for (const [index, key] of this.#keys.entries()) {
+      if (this.#lookUp(key) === undefined && this.#lastSlot >= 0) this.#slots[this.#lastSlot] = index + 1
+    }
   }
 
   #write(key: string, length: number): void {
@@ -82,6 +121,13 @@ export class KeyTable {
 
 function entrySize(keyLength: number): number {
   return 1 + varintSize(keyLength) + keyLength
+}
+
+/** FNV-1a over the UTF-16 units, its high bits folded into the low ones. */
+export function hashOf(key: string): number {
+  let hash = 0x811c9dc5
+  for (let index = 0; index < key.length; index++) hash = Math.imul(hash ^ key.charCodeAt(index), 0x01000193)
+  return (hash ^ (hash >>> 15)) >>> 0
 }
 
 function utf8Length(key: string): number {

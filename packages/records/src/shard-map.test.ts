@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { MAX_HASH_KEY } from './hash-key.ts'
-import { contains, splitEvenly } from './hash-range.ts'
+import { hashKeyOf, MAX_HASH_KEY } from './hash-key.ts'
+import { contains, overlaps, splitEvenly } from './hash-range.ts'
 import { ShardMap, type ShardRange } from './shard-map.ts'
 
 const shard = (shardId: string, start: bigint, end: bigint): ShardRange => ({ shardId, hashRange: { start, end } })
@@ -79,10 +79,61 @@ test('agrees with looking at every shard, for any shards', () => {
   )
 })
 
+test('predicts for a partition key what it predicts for its hash key, however the shards lie about it', () => {
+  const anyKey = fc.bigInt(0n, MAX_HASH_KEY)
+  fc.assert(
+    fc.property(
+      fc.string({ unit: 'grapheme', minLength: 1, maxLength: 70 }),
+      fc.array(anyKey),
+      (partitionKey, keys) => {
+        const key = hashKeyOf(partitionKey)
+        // Starts that share their first bits with the key, just before it, at it and behind it.
+        const near = [key - 1n, key, key + 1n, key ^ 1n, (key >> 96n) << 96n].filter((each) => each <= MAX_HASH_KEY)
+        for (const chosen of [keys, near, [...keys, ...near]]) {
+          const starts = [...new Set([0n, ...chosen.filter((each) => each > 0n)])].sort((a, b) => (a < b ? -1 : 1))
+          const shards = starts.map((start, index) => shard(`${index}`, start, (starts[index + 1] ?? 2n ** 128n) - 1n))
+          for (const some of [shards, shards.filter((_, index) => index % 2 === 0), [...shards, shard('x', 0n, key)]]) {
+            const map = ShardMap.of(some)
+            expect(map.predictKey(partitionKey)).toBe(map.predict(key))
+          }
+        }
+      },
+    ),
+  )
+})
+
 test('finds both ends of every shard among a thousand', () => {
   const map = ShardMap.of(splitEvenly(1000).map((hashRange, index) => ({ shardId: `shardId-${index}`, hashRange })))
   for (const each of map.shards) {
     expect(map.predict(each.hashRange.start)).toBe(each)
     expect(map.predict(each.hashRange.end)).toBe(each)
   }
+})
+
+test('gives the shards that share hash keys with a range, both ends included', () => {
+  const map = ShardMap.of([shard('b', 10n, 19n), shard('c', 20n, MAX_HASH_KEY), shard('a', 0n, 9n)])
+  const ids = (start: bigint, end: bigint): string =>
+    map
+      .overlapping({ start, end })
+      .map((each) => each.shardId)
+      .join('')
+  expect([ids(0n, 9n), ids(9n, 10n), ids(10n, 19n), ids(9n, 20n), ids(30n, 30n)]).toEqual(['a', 'ab', 'b', 'abc', 'c'])
+})
+
+test('agrees with asking every shard whether it overlaps a range, for shards with holes and with overlaps', () => {
+  const key = fc.bigInt(0n, 40n)
+  const range = fc.tuple(key, key).map(([a, b]) => (a < b ? { start: a, end: b } : { start: b, end: a }))
+  const disjoint = fc.uniqueArray(key, { maxLength: 16 }).map((ends) => {
+    const sorted = ends.sort((a, b) => Number(a - b))
+    return Array.from({ length: sorted.length >> 1 }, (_, index) => ({
+      start: sorted[2 * index] as bigint,
+      end: sorted[2 * index + 1] as bigint,
+    }))
+  })
+  fc.assert(
+    fc.property(fc.oneof(disjoint, fc.array(range, { maxLength: 8 })), range, (ranges, asked) => {
+      const map = ShardMap.of(ranges.map((hashRange, index) => ({ shardId: `${index}`, hashRange })))
+      expect(map.overlapping(asked)).toEqual(map.shards.filter(({ hashRange }) => overlaps(hashRange, asked)))
+    }),
+  )
 })

@@ -1,6 +1,6 @@
 import { RecordsError } from './errors.ts'
-import type { HashKey } from './hash-key.ts'
-import { checkRange, compareRanges, contains, findHoles, findOverlaps, type HashRange } from './hash-range.ts'
+import { type HashKey, hashKeyOf, hashKeyTopOf, topOf } from './hash-key.ts'
+import { checkRange, compareRanges, contains, findHoles, findOverlaps, type HashRange, overlaps } from './hash-range.ts'
 
 /** What a shard map has to know of a shard. */
 export interface ShardRange {
@@ -22,7 +22,8 @@ export class ShardMap<Shard extends ShardRange = ShardRange> {
   readonly holes: readonly HashRange[]
   /** Hash keys that more than one shard covers; a stream's open shards have none. */
   readonly overlaps: readonly HashRange[]
-  readonly #starts: readonly HashKey[]
+  /** The first 32 bits of where each shard starts: quicker to search than the hash keys themselves. */
+  readonly #tops: Float64Array
   readonly #byId: ReadonlyMap<string, Shard>
 
   private constructor(shards: readonly Shard[]) {
@@ -30,7 +31,7 @@ export class ShardMap<Shard extends ShardRange = ShardRange> {
     const ranges = this.shards.map((shard) => shard.hashRange)
     this.holes = findHoles(ranges)
     this.overlaps = findOverlaps(ranges)
-    this.#starts = ranges.map((range) => range.start)
+    this.#tops = Float64Array.from(ranges, (range) => topOf(range.start))
     this.#byId = new Map(shards.map((shard) => [shard.shardId, shard]))
   }
 
@@ -56,24 +57,55 @@ export class ShardMap<Shard extends ShardRange = ShardRange> {
 
   /** The shard that takes records with this hash key; undefined in a hole. Where shards overlap: the one that starts last. */
   predict(key: HashKey): Shard | undefined {
-    let low = 0
-    let high = this.#starts.length
-    while (low < high) {
-      const middle = (low + high) >>> 1
-      if ((this.#starts[middle] as HashKey) <= key) low = middle + 1
-      else high = middle
-    }
+    const count = this.#startedBy(key)
     // Without overlaps only the nearest start can be right; with them, an earlier and wider range may be.
-    const last = this.overlaps.length === 0 ? Math.max(low - 1, 0) : 0
-    for (let index = low - 1; index >= last; index--) {
+    const last = this.overlaps.length === 0 ? Math.max(count - 1, 0) : 0
+    for (let index = count - 1; index >= last; index--) {
       const shard = this.shards[index]
       if (shard !== undefined && contains(shard.hashRange, key)) return shard
     }
     return undefined
   }
 
+  /** `predict(hashKeyOf(partitionKey))` at a third of the cost: by the first bits of the hash key, wherever they tell. */
+  predictKey(partitionKey: string): Shard | undefined {
+    const top = hashKeyTopOf(partitionKey)
+    const count = countUpTo(this.#tops, top)
+    const isTold = this.holes.length === 0 && this.overlaps.length === 0 && this.#tops[count - 1] !== top
+    return isTold ? this.shards[count - 1] : this.predict(hashKeyOf(partitionKey))
+  }
+
+  /** The shards that have a hash key in common with this range, ordered by the start of theirs. */
+  overlapping(range: HashRange): readonly Shard[] {
+    const count = this.#startedBy(range.end)
+    if (this.overlaps.length > 0) return this.shards.slice(0, count).filter((shard) => overlaps(shard.hashRange, range))
+    // Without overlaps the ends are in order too, so that those in question are neighbours.
+    let first = count
+    while (first > 0 && overlaps((this.shards[first - 1] as Shard).hashRange, range)) first--
+    return this.shards.slice(first, count)
+  }
+
   /** The shard with this id, if it is one of the open ones. */
   get(shardId: string): Shard | undefined {
     return this.#byId.get(shardId)
   }
+
+  /** How many shards start at or before a hash key. */
+  #startedBy(key: HashKey): number {
+    let count = countUpTo(this.#tops, topOf(key))
+    while (count > 0 && (this.shards[count - 1] as Shard).hashRange.start > key) count--
+    return count
+  }
+}
+
+/** How many of some sorted numbers are at most `limit`. */
+function countUpTo(sorted: Float64Array, limit: number): number {
+  let low = 0
+  let high = sorted.length
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    if ((sorted[middle] as number) <= limit) low = middle + 1
+    else high = middle
+  }
+  return low
 }
