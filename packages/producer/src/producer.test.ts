@@ -1,24 +1,22 @@
+import { Readable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
 import { silentLogger } from '@shardwise/core'
-import { settle } from '@shardwise/core/testing'
+import { ManualClock, settle } from '@shardwise/core/testing'
 import { deaggregate, MAX_HASH_KEY } from '@shardwise/records'
 import { describe, expect, test } from 'vitest'
+import { z } from 'zod'
 import {
-  HALF,
+  internal,
+  never,
   ONE_SHARD,
   Scene,
-  SPLIT,
+  type Script,
   serviceError,
   settled,
-  shard,
   taken,
-  takenByChildren,
 } from '../test/scripted-kinesis.ts'
+import type { ProducerError } from './errors.ts'
 import { Producer } from './producer.ts'
-
-const HIGH = MAX_HASH_KEY.toString()
-const never = (): Promise<never> => new Promise(() => {})
-const throttled = { ErrorCode: 'ProvisionedThroughputExceededException', ErrorMessage: 'Rate exceeded' }
-const internal = { ErrorCode: 'InternalFailure', ErrorMessage: 'Internal service failure.' }
 
 describe('put', () => {
   test('nothing is called before the first put', async () => {
@@ -136,455 +134,6 @@ describe('put', () => {
     await scene.pass(0)
     expect(warnings).toEqual([{ maxAttempts: 3 }])
     await producer.close({ signal: AbortSignal.abort() }).catch(() => {})
-  })
-})
-
-describe('a record that is refused or unanswered', () => {
-  test('is sent again with the same bytes, before what was put after it', async () => {
-    const scene = new Scene({ put: (records, call) => (call === 0 ? [internal] : taken(records)) })
-    const first = scene.put('first')
-    await scene.pass(100)
-    const second = scene.put('second')
-    await scene.pass(300)
-    expect(scene.texts).toEqual([['first'], ['first'], ['second']])
-    expect([first(), second()]).toMatchObject([
-      { attempts: [{ code: 'InternalFailure' }, { code: undefined }], earlierCopy: undefined },
-      { attempts: [{ code: undefined }] },
-    ])
-  })
-
-  test('in a request of many is sent again alone', async () => {
-    const scene = new Scene(
-      {
-        put: (records, call) => taken(records).map((result, index) => (call === 0 && index === 1 ? throttled : result)),
-      },
-      { aggregation: false },
-    )
-    const outcomes = ['a', 'b', 'c'].map((text) => scene.put(text, text))
-    await scene.pass(1_000)
-    expect(scene.texts).toEqual([['a', 'b', 'c'], ['b']])
-    expect(outcomes.map((outcome) => outcome()?.attempts?.length)).toEqual([1, 2, 1])
-  })
-
-  test('after a lost answer says that another copy may be in the stream', async () => {
-    const lost = Object.assign(new Error('reset'), { code: 'ECONNRESET' })
-    const scene = new Scene({
-      put: (records, call) => {
-        if (call === 0) throw lost
-        return taken(records)
-      },
-    })
-    const outcome = scene.put('x')
-    await scene.pass(300)
-    expect(outcome()).toMatchObject({ attempts: [{ code: 'ECONNRESET' }, { code: undefined }], earlierCopy: 'unknown' })
-  })
-
-  test('after an answer with too few results counts as unanswered', async () => {
-    const scene = new Scene(
-      { put: (records, call) => (call === 0 ? taken(records).slice(1) : taken(records)) },
-      { aggregation: false },
-    )
-    const outcomes = ['a', 'b'].map((text) => scene.put(text, text))
-    await scene.pass(1_000)
-    expect(outcomes.map((outcome) => outcome()?.earlierCopy)).toEqual(['unknown', 'unknown'])
-  })
-
-  test.each(['AccessDeniedException', 'ResourceNotFoundException', 'ValidationException'])(
-    'for good (%s) is rejected at once',
-    async (name) => {
-      const error = serviceError(name, 400)
-      const scene = new Scene({
-        put: () => {
-          throw error
-        },
-      })
-      const outcome = scene.put('x', 'key', '5')
-      await scene.pass(100)
-      expect(outcome()).toMatchObject({
-        code: 'ERR_REFUSED',
-        outcome: 'refused',
-        attempts: [{ code: name }],
-        cause: error,
-        record: { partitionKey: 'key', explicitHashKey: '5', data: Uint8Array.from(Buffer.from('x')) },
-      })
-    },
-  )
-
-  test('for good does not hold back those behind it', async () => {
-    const refusal = { ErrorCode: 'KMSDisabledException', ErrorMessage: 'disabled' }
-    const scene = new Scene({ put: (records, call) => (call === 0 ? [refusal] : taken(records)) })
-    const first = scene.put('first')
-    await scene.pass(100)
-    const second = scene.put('second')
-    await scene.pass(100)
-    expect([first()?.code, second()?.shardId]).toEqual(['ERR_REFUSED', 'p'])
-  })
-
-  test('until its time is over fails with the last cause, and says that it is not in the stream', async () => {
-    const scene = new Scene({ put: (records) => records.map(() => throttled) }, { recordTtl: 1_000 })
-    const outcome = scene.put('x')
-    await scene.pass(5_000)
-    expect(outcome()).toMatchObject({ code: 'ERR_EXPIRED', outcome: 'refused', retryable: true })
-    expect(outcome()?.cause).toMatchObject({ name: throttled.ErrorCode })
-  })
-
-  test('until its time is over says that it may be in the stream, if an answer was lost', async () => {
-    const scene = new Scene(
-      {
-        put: (records, call) => {
-          if (call === 0) throw Object.assign(new Error('reset'), { code: 'ECONNRESET' })
-          return records.map(() => throttled)
-        },
-      },
-      { recordTtl: 1_000 },
-    )
-    const outcome = scene.put('x')
-    await scene.pass(5_000)
-    expect(outcome()).toMatchObject({ code: 'ERR_EXPIRED', outcome: 'unknown' })
-  })
-
-  test('many times in one answer slows its shard down once', async () => {
-    const scene = new Scene(
-      { put: (records, call) => (call === 0 ? records.map(() => throttled) : taken(records)) },
-      { aggregation: false },
-    )
-    for (let index = 0; index < 20; index++) scene.put('x', `k${index}`)
-    await scene.pass(10)
-    expect(scene.eventsOf('throttled')).toHaveLength(1)
-  })
-})
-
-describe('the shard map', () => {
-  test('is waited for, and so is the description, but not for more than a second', async () => {
-    const scene = new Scene({
-      list: () => {
-        throw serviceError('ServiceUnavailable', 503)
-      },
-    })
-    const outcomes = ['a', 'b', 'b'].map((key) => scene.put(key, key))
-    await scene.pass(999)
-    expect(scene.sent).toEqual([])
-    await scene.pass(1)
-    expect(scene.texts).toEqual([['a', 'b'], ['b']])
-    expect(outcomes.map((outcome) => outcome()?.shardId)).toEqual(['p', 'p', 'p'])
-    expect(scene.eventsOf('shardMapMissing')).toMatchObject([{ error: { name: 'ServiceUnavailable' } }])
-  })
-
-  test('that comes late takes over, and nothing overtakes what is on its way without it', async () => {
-    let isListed = false
-    const answers: (() => void)[] = []
-    const scene = new Scene({
-      list: () => {
-        if (isListed) return ONE_SHARD
-        throw serviceError('ServiceUnavailable', 503)
-      },
-      put: (records) => new Promise((resolve) => answers.push(() => resolve(taken(records)))),
-    })
-    scene.put('1', 'a')
-    await scene.pass(1_000)
-    isListed = true
-    await scene.pass(4_000)
-    for (const text of ['2', '3']) scene.put(text, 'a')
-    await scene.pass(500)
-    expect(scene.texts).toEqual([['1']])
-    answers[0]?.()
-    await scene.pass(0)
-    expect(scene.sent[1]?.map(({ PartitionKey }) => PartitionKey)).toEqual(['a'])
-    const inside = deaggregate(scene.sent[1]?.[0]?.Data ?? new Uint8Array())
-    expect(inside.kind === 'aggregate' && inside.records.length).toBe(2)
-  })
-
-  test('that may not be listed is done without, at once, and what to grant is said once', async () => {
-    const warnings: string[] = []
-    const logger = { ...silentLogger, warn: (_: object, message: string) => warnings.push(message) }
-    const scene = new Scene(
-      {
-        list: () => {
-          throw serviceError('AccessDeniedException', 400)
-        },
-        describe: () => ({}),
-      },
-      { logger },
-    )
-    const outcomes = ['1', '2'].map((text) => scene.put(text, 'a'))
-    await scene.pass(10)
-    expect(scene.texts).toEqual([['1'], ['2']])
-    expect(outcomes.map((outcome) => outcome()?.shardId)).toEqual(['p', 'p'])
-    expect(warnings).toEqual([expect.stringContaining('kinesis:ListShards')])
-  })
-
-  test('that may not be listed any more is done without: what can not be judged goes again alone', async () => {
-    const scene = new Scene({
-      put: takenByChildren,
-      list: (call) => {
-        if (call === 0) return ONE_SHARD
-        throw serviceError('AccessDeniedException', 400)
-      },
-    })
-    const outcomes = [scene.put('a', 'a', '1'), scene.put('b', 'b', HIGH)]
-    await scene.pass(2_000)
-    expect(outcomes.map((outcome) => outcome())).toMatchObject([
-      { shardId: 'c1', attempts: [{ code: 'WrongShard' }, { code: undefined }], earlierCopy: 'misplaced' },
-      { shardId: 'c2', attempts: [{ code: 'WrongShard' }, { code: undefined }], earlierCopy: 'misplaced' },
-    ])
-  })
-
-  test('is fetched again every five minutes or so, while something is put, and then a scale-up is used', async () => {
-    const scene = new Scene({ list: (call) => (call === 0 ? ONE_SHARD : SPLIT) })
-    scene.put('x', 'k', '1')
-    await scene.pass(1_000)
-    await scene.pass(600_000)
-    expect([scene.listings, scene.clock.sleeping]).toEqual([1, 0])
-    scene.put('y', 'k', '1')
-    await scene.pass(0)
-    expect(scene.listings).toBe(2)
-  })
-
-  test.each([
-    ['a hole', [shard('a', 0n, HALF - 1n)]],
-    ['an overlap', [...ONE_SHARD, shard('b', HALF, MAX_HASH_KEY)]],
-  ])('with %s is listed again', async (_, incomplete) => {
-    const scene = new Scene({ list: (call) => (call === 0 ? incomplete : ONE_SHARD) })
-    const outcome = scene.put('x')
-    await scene.pass(10)
-    expect(scene.sent).toEqual([])
-    await scene.pass(1_000)
-    expect([scene.listings, outcome()?.shardId]).toEqual([2, 'p'])
-  })
-})
-
-describe('a reshard', () => {
-  const reshardAfterFirstListing = (call: number): readonly object[] => (call === 0 ? ONE_SHARD : SPLIT)
-
-  test('an aggregate that belongs wholly to the child that took it is acknowledged, and the map is renewed', async () => {
-    const scene = new Scene({ put: takenByChildren, list: reshardAfterFirstListing })
-    const outcomes = [scene.put('a', 'a', '1'), scene.put('b', 'b', '2')]
-    await scene.pass(200)
-    expect(outcomes.map((outcome) => outcome())).toMatchObject([
-      { shardId: 'c1', attempts: [{ code: undefined }], earlierCopy: undefined },
-      { shardId: 'c1', attempts: [{ code: undefined }], earlierCopy: undefined },
-    ])
-    expect(scene.listings).toBe(2)
-  })
-
-  test('of an aggregate that belongs to both children nothing is acknowledged until all of it is sent again, split', async () => {
-    const scene = new Scene({ put: takenByChildren, list: reshardAfterFirstListing })
-    const outcomes = [scene.put('a', 'a', '1'), scene.put('b', 'b', HIGH)]
-    await scene.pass(200)
-    expect(scene.texts[1]?.toSorted()).toEqual(['a', 'b'])
-    expect(outcomes.map((outcome) => outcome())).toMatchObject([
-      {
-        shardId: 'c1',
-        attempts: [{ code: 'WrongShard' }, { code: undefined }],
-        earlierCopy: 'misplaced',
-        subSequenceNumber: 0,
-      },
-      {
-        shardId: 'c2',
-        attempts: [{ code: 'WrongShard' }, { code: undefined }],
-        earlierCopy: 'misplaced',
-        subSequenceNumber: 0,
-      },
-    ])
-  })
-
-  test('what is sent again goes before what was put later for the same shard', async () => {
-    let answer = (): void => {}
-    const scene = new Scene({
-      put: (records, call) => {
-        if (call > 0) return takenByChildren(records)
-        return new Promise((resolve) => {
-          answer = () => resolve(takenByChildren(records))
-        })
-      },
-      list: reshardAfterFirstListing,
-    })
-    scene.put('a', 'a', '1')
-    scene.put('b', 'b', HIGH)
-    await scene.pass(100)
-    scene.put('later', 'b', HIGH)
-    answer()
-    await scene.pass(300)
-    const inOrder = scene.sent
-      .slice(1)
-      .flat()
-      .flatMap(({ Data }) => {
-        const inside = deaggregate(Data ?? new Uint8Array())
-        return inside.kind === 'aggregate'
-          ? inside.records.map(({ data }) => Buffer.from(data).toString())
-          : [Buffer.from(Data ?? []).toString()]
-      })
-    expect(inOrder.indexOf('b')).toBeLessThan(inOrder.indexOf('later'))
-  })
-
-  test('a record is split again only by a map that knows the shard which took it', async () => {
-    const holey = SPLIT.slice(0, 2)
-    const listings = [ONE_SHARD, holey, ONE_SHARD, SPLIT]
-    const scene = new Scene({ put: takenByChildren, list: (call) => listings[Math.min(call, 3)] ?? SPLIT })
-    const outcomes = [scene.put('a', 'a', '1'), scene.put('b', 'b', HIGH)]
-    await scene.pass(5_000)
-    expect(outcomes.map((outcome) => outcome()?.attempts?.length)).toEqual([2, 2])
-  })
-
-  test('a misplaced record whose shards can not be listed any more fails when its time is over', async () => {
-    const scene = new Scene(
-      {
-        put: takenByChildren,
-        list: (call) => {
-          if (call === 0) return ONE_SHARD
-          throw serviceError('ServiceUnavailable', 503)
-        },
-      },
-      { recordTtl: 1_000 },
-    )
-    const outcome = scene.put('x')
-    await scene.pass(5_000)
-    expect(outcome()).toMatchObject({ code: 'ERR_EXPIRED', outcome: 'unknown' })
-    expect(scene.producer.outstanding.records).toBe(0)
-  })
-
-  test('many strays of one answer share a listing', async () => {
-    const scene = new Scene({ put: takenByChildren, list: reshardAfterFirstListing }, { aggregation: false })
-    const outcomes = Array.from({ length: 50 }, (_, index) => scene.put('x', `k${index}`))
-    await scene.pass(500)
-    expect(outcomes.every((outcome) => outcome()?.attempts?.length === 1)).toBe(true)
-    expect(scene.listings).toBe(2)
-  })
-
-  test('a record whose lane is gone waits for its backoff all the same', async () => {
-    const quarters = [
-      shard('p', 0n, HALF - 1n, 'closed'),
-      shard('q', HALF, MAX_HASH_KEY, 'closed'),
-      shard('q2', HALF, MAX_HASH_KEY),
-      shard('c1', 0n, HALF / 2n - 1n),
-      shard('c2', HALF / 2n, HALF - 1n),
-    ]
-    let answer = (): void => {}
-    const scene = new Scene({
-      put: (records, call) => {
-        if (call > 0) return takenByQuarters(records)
-        return new Promise((resolve) => {
-          answer = () => resolve([internal])
-        })
-      },
-      list: (call) => (call === 0 ? [shard('p', 0n, HALF - 1n), shard('q', HALF, MAX_HASH_KEY)] : quarters),
-    })
-    const takenByQuarters = (records: readonly { ExplicitHashKey?: string | undefined }[]): Record<string, string>[] =>
-      records.map(({ ExplicitHashKey }) => ({
-        ShardId: BigInt(ExplicitHashKey ?? '') < HALF ? 'c1' : 'q2',
-        SequenceNumber: '1',
-      }))
-    const outcome = scene.put('x', 'k', '1')
-    await scene.pass(110)
-    scene.put('y', 'z', HIGH)
-    await scene.pass(110)
-    const answeredAtMs = scene.clock.monotonicMs()
-    answer()
-    await scene.pass(10)
-    expect(scene.sentAtMs.filter((ms) => ms >= answeredAtMs)).toEqual([])
-    await scene.pass(500)
-    expect(outcome()).toMatchObject({ shardId: 'c1', attempts: [{ code: 'InternalFailure' }, { code: undefined }] })
-  })
-})
-
-describe('a stream that distributes by itself', () => {
-  const TWO_SHARDS = [shard('a', 0n, HALF - 1n), shard('b', HALF, MAX_HASH_KEY)]
-  const elsewhere = (records: readonly { ExplicitHashKey?: string | undefined }[]): Record<string, string>[] =>
-    records.map(({ ExplicitHashKey }) => ({
-      ShardId: BigInt(ExplicitHashKey ?? '') < HALF ? 'b' : 'a',
-      SequenceNumber: '1',
-    }))
-
-  test('gets plain records from the first, and none goes twice', async () => {
-    const scene = new Scene({
-      put: elsewhere,
-      list: () => TWO_SHARDS,
-      describe: () => ({ RecordDistributionStrategy: 'AUTO' }),
-    })
-    const outcomes = ['1', '2', '3'].map((text) => scene.put(text, text, text))
-    await scene.pass(200)
-    expect(scene.texts.flat().toSorted()).toEqual(['1', '2', '3'])
-    expect(outcomes.map((outcome) => outcome()?.attempts?.length)).toEqual([1, 1, 1])
-    expect(scene.events).toContainEqual({ type: 'distributionChanged', distribution: 'service' })
-  })
-
-  test('gets aggregates where they are wanted, and takes records without a partition key, alone', async () => {
-    const scene = new Scene(
-      { put: elsewhere, list: () => ONE_SHARD, describe: () => ({ RecordDistributionStrategy: 'AUTO' }) },
-      { aggregation: 'always' },
-    )
-    const outcomes = [scene.put('1', 'a'), scene.put('2', 'b'), settled(scene.producer.put({ data: 'keyless' }))]
-    await scene.pass(200)
-    expect(outcomes.map((outcome) => outcome()?.attempts?.length)).toEqual([1, 1, 1])
-    const sent = scene.sent.flat()
-    expect(sent).toHaveLength(2)
-    expect(sent.find(({ PartitionKey }) => PartitionKey === undefined)).toMatchObject({
-      Data: Uint8Array.from(Buffer.from('keyless')),
-    })
-  })
-
-  test('is not taken for one: a record without a partition key is refused where keys decide', async () => {
-    const scene = new Scene({ describe: () => ({}) })
-    const outcome = settled(scene.producer.put({ data: 'keyless' }))
-    await scene.pass(10)
-    expect(outcome()).toMatchObject({
-      code: 'ERR_PARTITION_KEY',
-      outcome: 'refused',
-      attempts: [],
-      record: { data: Uint8Array.from(Buffer.from('keyless')) },
-    })
-  })
-
-  test.each([
-    ['says so', true],
-    ['may not be asked', false],
-  ])(
-    'from a moment on, and %s, gets each record of an aggregate once more, alone, and then no aggregates',
-    async (_, isAllowed) => {
-      let asked = 0
-      const scene = new Scene({
-        put: elsewhere,
-        list: () => TWO_SHARDS,
-        ...(isAllowed && { describe: () => (asked++ === 0 ? {} : { RecordDistributionStrategy: 'AUTO' }) }),
-      })
-      const outcomes = ['1', '2', '3'].map((text) => scene.put(text, text, text))
-      await scene.pass(2_000)
-      expect(outcomes.map((outcome) => outcome())).toMatchObject(
-        outcomes.map(() => ({ attempts: [{ code: 'WrongShard' }, { code: undefined }], earlierCopy: 'misplaced' })),
-      )
-      expect(scene.events).toContainEqual({ type: 'distributionChanged', distribution: 'service' })
-      const sentBefore = scene.sent.length
-      const more = ['4', '5'].map((text) => scene.put(text, text, text))
-      await scene.pass(200)
-      expect(scene.texts.slice(sentBefore).flat().toSorted()).toEqual(['4', '5'])
-      expect(more.map((outcome) => outcome()?.attempts?.length)).toEqual([1, 1])
-    },
-  )
-
-  test('and goes back to keys is noticed, and aggregates again', async () => {
-    let isKeyed = false
-    const scene = new Scene({
-      put: (records) =>
-        isKeyed
-          ? records.map(({ ExplicitHashKey }) => ({
-              ShardId: BigInt(ExplicitHashKey ?? '') < HALF ? 'a' : 'b',
-              SequenceNumber: '1',
-            }))
-          : elsewhere(records),
-      list: () => TWO_SHARDS,
-      describe: () => ({ RecordDistributionStrategy: isKeyed ? 'USER_PARTITION_KEY' : 'AUTO' }),
-    })
-    scene.put('x')
-    await scene.pass(2_000)
-    isKeyed = true
-    for (let index = 0; index < 70; index++) scene.put('x', `k${index}`)
-    await scene.pass(2_000)
-    expect(scene.events.filter(({ type }) => type === 'distributionChanged')).toHaveLength(2)
-    const sentBefore = scene.sent.length
-    scene.put('x', 'a', '1')
-    scene.put('y', 'b', '2')
-    await scene.pass(200)
-    expect(scene.sent.slice(sentBefore).map((records) => records.length)).toEqual([1])
   })
 })
 
@@ -787,24 +336,187 @@ test('a listener that throws breaks nothing', async () => {
   expect(outcome()?.shardId).toBe('p')
 })
 
-test('with aggregation off, records of one key go one after the other, and others beside them', async () => {
-  const scene = new Scene({}, { aggregation: false })
-  for (const [text, key] of [
-    ['1', 'a'],
-    ['2', 'a'],
-    ['3', 'b'],
-  ] as const)
-    scene.put(text, key)
-  await scene.pass(100)
-  expect(scene.texts).toEqual([['1', '3'], ['2']])
+describe('several streams', () => {
+  test('each put may name its own, by name or ARN, and the rest go to the default', async () => {
+    const arn = 'arn:aws:kinesis:eu-west-1:123456789012:stream/boats'
+    const scene = new Scene()
+    const outcomes = [
+      scene.producer.put({ partitionKey: 'k', data: '1' }),
+      scene.producer.put({ stream: 'trains', partitionKey: 'k', data: '2' }),
+      scene.producer.put({ stream: arn, partitionKey: 'k', data: '3' }),
+    ].map(settled)
+    await scene.pass(200)
+    expect(outcomes.map((outcome) => outcome()?.shardId)).toEqual(['p', 'p', 'p'])
+    expect(scene.sentTo).toEqual(['flights', 'trains', arn])
+  })
+
+  test('one that refuses holds up no other, and its records come back with its name', async () => {
+    const scene = new Scene({
+      put: (records) => {
+        if (scene.sentTo.at(-1) === 'trains') throw serviceError('ResourceNotFoundException', 400)
+        return taken(records)
+      },
+    })
+    const trains = settled(scene.producer.put({ stream: 'trains', partitionKey: 'k', data: 'x' }))
+    const flights = scene.put('y')
+    await scene.pass(200)
+    expect(flights()?.shardId).toBe('p')
+    expect(trains()).toMatchObject({ code: 'ERR_REFUSED', record: { stream: 'trains', partitionKey: 'k' } })
+  })
+
+  test('flush and close wait for all of them', async () => {
+    const answers: (() => void)[] = []
+    const scene = new Scene({ put: (records) => new Promise((resolve) => answers.push(() => resolve(taken(records)))) })
+    scene.put('x')
+    settled(scene.producer.put({ stream: 'trains', partitionKey: 'k', data: 'x' }))
+    const flushed = settled(scene.producer.flush())
+    await scene.pass(0)
+    answers[0]?.()
+    await scene.pass(0)
+    expect([answers.length, flushed()]).toEqual([2, undefined])
+    answers[1]?.()
+    await scene.pass(0)
+    expect(flushed()).toEqual({})
+    const closed = settled(scene.producer.close())
+    await scene.pass(0)
+    expect([closed(), scene.clock.sleeping]).toEqual([{}, 0])
+  })
+
+  test('a put that names none, of a producer without a default, is refused', async () => {
+    const producer = new Producer({ client: { send: never } as never, logger: silentLogger })
+    const outcome = settled(producer.put({ partitionKey: 'k', data: 'x' }))
+    await settle()
+    expect(outcome()).toMatchObject({ code: 'ERR_STREAM', record: { partitionKey: 'k' } })
+    await producer.close()
+  })
 })
 
-test('with aggregation off a shard is limited as well', async () => {
-  const scene = new Scene({}, { aggregation: false, rateLimit: 100 })
-  for (let index = 0; index < 2_500; index++) scene.put('x', `k${index}`)
-  await scene.pass(10)
-  const burst = scene.sent.flat().length
-  await scene.pass(1_000)
-  expect(burst).toBeLessThanOrEqual(1_011)
-  expect(scene.sent.flat().length - burst).toBeLessThanOrEqual(1_010)
+describe('onError', () => {
+  const refusing: Script = {
+    put: () => {
+      throw serviceError('AccessDeniedException', 400)
+    },
+  }
+
+  test('is told of every record that failed, so that nobody has to await its put', async () => {
+    const errors: ProducerError[] = []
+    const unhandled: unknown[] = []
+    const onUnhandled = (reason: unknown): void => void unhandled.push(reason)
+    process.on('unhandledRejection', onUnhandled)
+    try {
+      const scene = new Scene(refusing, { onError: (error) => errors.push(error) })
+      void scene.producer.put({ partitionKey: 'k', data: 'x' })
+      void scene.producer.put({ partitionKey: '', data: 'y' })
+      await scene.pass(200)
+      // Node tells of unhandled rejections when the microtasks are done.
+      await new Promise((resolve) => setImmediate(resolve))
+    } finally {
+      process.off('unhandledRejection', onUnhandled)
+    }
+    expect(errors.map(({ code }) => code)).toEqual(['ERR_PARTITION_KEY', 'ERR_REFUSED'])
+    expect(unhandled).toEqual([])
+  })
+
+  test('leaves an awaited put its rejection, and what it throws does no harm', async () => {
+    const scene = new Scene(refusing, {
+      onError: () => {
+        throw new Error('broken listener')
+      },
+    })
+    const outcomes = [scene.put('a'), scene.put('b')]
+    await scene.pass(200)
+    expect(outcomes.map((outcome) => outcome()?.code)).toEqual(['ERR_REFUSED', 'ERR_REFUSED'])
+    expect(scene.producer.outstanding.records).toBe(0)
+  })
+})
+
+describe('a codec', () => {
+  const flight = z.object({ origin: z.string(), delay: z.number() })
+
+  test('makes bytes of typed values, and a record that failed comes back as it was given', async () => {
+    const clock = new ManualClock()
+    const sent: string[] = []
+    const send = async (command: { input: { Records?: { Data: Uint8Array }[] } }): Promise<object> => {
+      if (command.input.Records === undefined) return { Shards: ONE_SHARD }
+      sent.push(...command.input.Records.map(({ Data }) => Buffer.from(Data).toString()))
+      throw serviceError('AccessDeniedException', 400)
+    }
+    const producer = new Producer({
+      stream: 'flights',
+      client: { send } as never,
+      codec: flight,
+      clock,
+      logger: silentLogger,
+    })
+    const data = { origin: 'ATL', delay: 3 }
+    const outcome = settled(producer.put({ partitionKey: 'ATL', data }))
+    for (let round = 0; round < 4; round++) {
+      await clock.advance(100)
+      await settle()
+    }
+    expect(sent).toEqual(['{"origin":"ATL","delay":3}'])
+    expect(outcome()?.record?.data).toBe(data)
+    await producer.close()
+  })
+
+  test('refuses at the door what does not fit, with what is wrong', async () => {
+    const producer = new Producer({
+      stream: 'flights',
+      client: { send: never } as never,
+      codec: flight,
+      logger: silentLogger,
+    })
+    const data = { origin: 'ATL', delay: 'late' } as unknown as { origin: string; delay: number }
+    const outcome = settled(producer.put({ partitionKey: 'ATL', data }))
+    await settle()
+    expect(outcome()).toMatchObject({ code: 'ERR_DATA', record: { data }, cause: { code: 'ERR_CODEC' } })
+    expect(outcome()?.message).toContain('delay')
+    await producer.close()
+  })
+})
+
+test('outstanding tells the age of the oldest, wherever it waits', async () => {
+  const scene = new Scene({ put: never }, { maxOutstandingBytes: 2 ** 20, requestTimeout: 20_000 })
+  expect(scene.producer.outstanding.oldestMs).toBe(0)
+  scene.put('x')
+  await scene.pass(50)
+  expect(scene.producer.outstanding).toMatchObject({ records: 1, oldestMs: 50 })
+  await scene.pass(5_000)
+  scene.put(new Uint8Array(2 ** 20 - 1))
+  scene.put('in line')
+  expect(scene.producer.outstanding).toMatchObject({ records: 3, oldestMs: 5_050 })
+})
+
+test('a flush that is given up says so, and the records go on', async () => {
+  let answer = (): void => {}
+  const scene = new Scene({
+    put: (records) =>
+      new Promise((resolve) => {
+        answer = () => resolve(taken(records))
+      }),
+  })
+  const outcome = scene.put('x')
+  const abort = new AbortController()
+  const flushed = settled(scene.producer.flush({ signal: abort.signal }))
+  await scene.pass(0)
+  abort.abort(new Error('enough'))
+  await scene.pass(0)
+  expect([flushed()?.message, outcome()]).toEqual(['enough', undefined])
+  answer()
+  await scene.pass(0)
+  expect(outcome()?.shardId).toBe('p')
+  expect(settled(scene.producer.flush({ signal: AbortSignal.abort('late') }))()).toBeUndefined()
+})
+
+test('records written to the stream are put, and it finishes when they are acknowledged', async () => {
+  const scene = new Scene()
+  const done = settled(
+    pipeline(Readable.from(['a', 'b'].map((data) => ({ partitionKey: data, data }))), scene.producer.writable()),
+  )
+  for (let turn = 0; turn < 10; turn++) {
+    await new Promise((resolve) => setImmediate(resolve))
+    await scene.pass(10)
+  }
+  expect(done()).toEqual({})
+  expect(scene.sent.flat()).toHaveLength(1)
 })

@@ -3,6 +3,7 @@ import { Readable, Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { settle } from '@shardwise/core/testing'
 import { describe, expect, test } from 'vitest'
+import { Scene, taken } from '../test/scripted-kinesis.ts'
 import { type RecordSink, writableTo } from './record-writable.ts'
 import type { UserRecord } from './user-record.ts'
 
@@ -251,4 +252,68 @@ test('Writable.toWeb gives a web stream with the same back-pressure and end', as
   await producer.settleAll()
   await settle()
   expect(closed()).toBe('resolved')
+})
+
+describe("a producer's own", () => {
+  const MIB = 2 ** 20
+  const refusing = { ErrorCode: 'ValidationException', ErrorMessage: 'no' }
+
+  test('takes a pipeline, sends what is left at its end, and stays open', async () => {
+    const scene = new Scene({}, { recordMaxBufferedTime: 10_000 })
+    const done = stateOf(pipeline(Readable.from(records(3)), scene.producer.writable()))
+    await scene.pass(0)
+    expect([scene.sent.length, done()]).toEqual([1, 'resolved'])
+    const after = scene.put('after')
+    await scene.pass(10_000)
+    expect(after()).toMatchObject({ shardId: 'p' })
+  })
+
+  test('stands still while the producer is full', async () => {
+    let answer: (() => void) | undefined
+    const scene = new Scene(
+      {
+        put: async (sent) => {
+          await new Promise<void>((resolve) => {
+            answer = resolve
+          })
+          return taken(sent)
+        },
+      },
+      { maxOutstandingBytes: MIB, recordMaxBufferedTime: 0 },
+    )
+    const stream = scene.producer.writable()
+    const large = { partitionKey: 'k', data: new Uint8Array(MIB / 2) }
+    stream.write(large)
+    await scene.pass(0)
+    stream.write(large)
+    expect(stream.write(large)).toBe(false)
+    await scene.pass(0)
+    expect([scene.producer.outstanding.records, stream.writableNeedDrain]).toEqual([2, true])
+    answer?.()
+    await scene.pass(0)
+    // The third took the room of the first.
+    expect([scene.producer.outstanding.records, stream.writableNeedDrain]).toEqual([2, true])
+    answer?.()
+    await scene.pass(0)
+    expect([scene.producer.outstanding.records, stream.writableNeedDrain]).toEqual([1, false])
+  })
+
+  test('fails with the error of a record that is refused, and leaves the others to the producer', async () => {
+    const scene = new Scene({ put: (sent) => [refusing, ...taken(sent.slice(1))] }, { aggregation: false })
+    const done = stateOf(pipeline(Readable.from(records(2)), scene.producer.writable()))
+    await scene.pass(100)
+    expect(done()).toMatchObject({ code: 'ERR_REFUSED', record: { partitionKey: 'k' } })
+    expect(scene.producer.outstanding.records).toBe(0)
+  })
+
+  test('goes on where onError is told instead', async () => {
+    const told: unknown[] = []
+    const scene = new Scene(
+      { put: (sent, call) => (call === 0 ? [refusing] : taken(sent)) },
+      { aggregation: false, onError: ({ code }) => told.push(code) },
+    )
+    const done = stateOf(pipeline(Readable.from(records(2)), scene.producer.writable()))
+    await scene.pass(100)
+    expect([done(), told]).toEqual(['resolved', ['ERR_REFUSED']])
+  })
 })

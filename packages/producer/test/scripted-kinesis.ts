@@ -6,6 +6,14 @@ import { Producer, type ProducerError, type ProducerEvent, type ProducerOptions,
 
 export const HALF: bigint = 2n ** 127n
 
+export const HIGH: string = MAX_HASH_KEY.toString()
+
+/** Results by which a record is refused for now. */
+export const throttled = { ErrorCode: 'ProvisionedThroughputExceededException', ErrorMessage: 'Rate exceeded' }
+export const internal = { ErrorCode: 'InternalFailure', ErrorMessage: 'Internal service failure.' }
+
+export const never = (): Promise<never> => new Promise(() => {})
+
 /** A shard as ListShards gives it. */
 export function shard(id: string, start: bigint, end: bigint, state: 'open' | 'closed' = 'open'): object {
   return {
@@ -30,7 +38,8 @@ export interface Script {
   readonly put?: (records: SentRecord[], call: number) => Result[] | Promise<Result[]>
   /** The shards listed by ListShards call number `call`. */
   readonly list?: (call: number) => readonly object[]
-  readonly describe?: () => object
+  /** The summary that DescribeStreamSummary gives, or a promise of it. Default: access is denied. */
+  readonly describe?: () => object | Promise<object>
 }
 
 export function serviceError(name: string, httpStatusCode: number): Error {
@@ -58,6 +67,8 @@ export class Scene {
   readonly events: ProducerEvent[] = []
   readonly sent: SentRecord[][] = []
   readonly sentAtMs: number[] = []
+  /** The stream of each PutRecords, as it was named. */
+  readonly sentTo: (string | undefined)[] = []
   listings = 0
   readonly producer: Producer
 
@@ -66,9 +77,10 @@ export class Scene {
       if (command instanceof ListShardsCommand) return { Shards: (script.list ?? (() => ONE_SHARD))(this.listings++) }
       if (command instanceof DescribeStreamSummaryCommand) {
         if (script.describe === undefined) throw serviceError('AccessDeniedException', 400)
-        return { StreamDescriptionSummary: script.describe() }
+        return { StreamDescriptionSummary: await script.describe() }
       }
-      const { Records = [] } = (command as { input: PutRecordsCommandInput }).input
+      const { Records = [], StreamName, StreamARN } = (command as { input: PutRecordsCommandInput }).input
+      this.sentTo.push(StreamARN ?? StreamName)
       this.sentAtMs.push(this.clock.monotonicMs())
       const call =
         this.sent.push(Records.map((record) => ({ ...record, Data: Uint8Array.from(record.Data ?? []) }))) - 1
