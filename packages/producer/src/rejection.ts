@@ -48,7 +48,7 @@ export function reject(
 }
 
 export function refused(stream: string, error: Error): Rejection {
-  const message = `put to ${stream}: the service refused the record: ${error.name}: ${error.message}`
+  const message = `put to ${stream}: PutRecords failed, and would fail again: ${error.name}: ${error.message}`
   return { code: 'ERR_REFUSED', message, cause: error }
 }
 

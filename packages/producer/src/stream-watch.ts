@@ -143,7 +143,7 @@ export class StreamWatch {
     this.#isMapMissing = true
     logger.warn(
       { err: error, stream },
-      'the shards of the stream are not known: records are sent one by one, without sharing, until they are; check that kinesis:ListShards is granted',
+      'the shards of the stream are not known: records are sent one by one, without sharing, until they are; check its name and region, and grant kinesis:ListShards',
     )
     emit({ type: 'shardMapMissing', error })
     onMap(undefined)
@@ -216,7 +216,7 @@ export class StreamWatch {
       { err: error, stream },
       error === undefined
         ? 'the stream could not be described yet: it is taken to distribute records by their keys until it is'
-        : 'the stream may not be described: whether it distributes records by itself shows only by where they land, and records are limited to 1 MiB; grant kinesis:DescribeStreamSummary',
+        : 'the stream can not be described: whether it distributes records by itself shows only by where they land, and records are limited to 1 MiB; check its name and region, and grant kinesis:DescribeStreamSummary',
     )
     emit({ type: 'descriptionMissing', error })
     onDescription(undefined)
