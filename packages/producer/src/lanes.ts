@@ -16,6 +16,15 @@ export interface LanesSettings extends LaneSettings {
 /** Who decides which shard takes a record: its hash key, or the service as it likes. */
 export type Distribution = 'key' | 'service'
 
+export interface ResendOptions {
+  /** Default: all of it. */
+  readonly parts?: readonly Unsealed[]
+  /** Each user record in a Kinesis record of its own, even where lanes aggregate. Default false. */
+  readonly alone?: boolean
+  /** What is sent again isn't looked at for being expired before, on the monotonic clock. Default 0. */
+  readonly notBeforeMs?: number
+}
+
 /** The shard of the one lane that there is without a map. */
 export const UNKNOWN_SHARD = 'unknown'
 
@@ -156,18 +165,24 @@ export class Lanes {
     }
   }
 
-  /**
-   * What was in flight in `lane` is split by today's map, and the parts go first of all in their lanes.
-   *
-   * @param alone each user record in a Kinesis record of its own, even where lanes aggregate
-   */
-  resend(lane: Lane, sealed: SealedRecord, pausedUntilMs: number, alone = false): void {
-    for (const [target, parts] of Map.groupBy(unseal(sealed), ({ record }) => this.#laneFor(record))) {
-      target.prepend(this.#pack(parts, alone || !target.mode.aggregates))
+  /** What was in flight in `lane` is split by today's map, and the parts go first of all in their lanes. */
+  resend(
+    lane: Lane,
+    sealed: SealedRecord,
+    pausedUntilMs: number,
+    { parts = unseal(sealed), alone = false, notBeforeMs = 0 }: ResendOptions = {},
+  ): void {
+    for (const [target, group] of Map.groupBy(parts, ({ record }) => this.#laneFor(record))) {
+      target.prepend(this.#pack(group, alone || !target.mode.aggregates, notBeforeMs))
       target.pauseUntil(pausedUntilMs)
       this.#active.add(target)
     }
     this.settle(lane, sealed)
+  }
+
+  /** What was taken out of a lane as expired, and isn't, goes back: first of all, in its order. */
+  putBack(lane: Lane, parts: readonly Unsealed[], notBeforeMs: number): void {
+    lane.prepend(this.#pack(parts, !lane.mode.aggregates, notBeforeMs))
   }
 
   /** Removes and returns everything that waits. */
@@ -244,12 +259,12 @@ export class Lanes {
     return lane
   }
 
-  #pack(parts: readonly Unsealed[], alone: boolean): SealedRecord[] {
+  #pack(parts: readonly Unsealed[], alone: boolean, notBeforeMs: number): SealedRecord[] {
     const { aggregationMaxSize, recordTtl } = this.#settings
     const sealed: SealedRecord[] = []
     let open: OpenAggregate | undefined
     const seal = (): void => {
-      if (open !== undefined) sealed.push(open.seal(recordTtl))
+      if (open !== undefined) sealed.push(open.seal(recordTtl, notBeforeMs))
       open = undefined
     }
     for (const { record, pending } of parts) {

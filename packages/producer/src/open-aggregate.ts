@@ -47,7 +47,8 @@ export class OpenAggregate {
     if (pending.arrivedMs < this.oldestMs) this.oldestMs = pending.arrivedMs
   }
 
-  seal(recordTtl: number): SealedRecord {
+  /** @param notBeforeMs it doesn't count as expired before */
+  seal(recordTtl: number, notBeforeMs = 0): SealedRecord {
     const { partitionKey, explicitHashKey, data: built } = this.#builder.build(this.#firstHashKey)
     const isCopied = built.length <= COPIED_BYTES
     const data = isCopied ? new Uint8Array(built) : built
@@ -60,7 +61,7 @@ export class OpenAggregate {
       bytes: data.length + Buffer.byteLength(partitionKey),
       pending: this.#pending,
       loneExplicitHashKey: this.#firstExplicitHashKey,
-      expiresMs: this.oldestMs + recordTtl,
+      expiresMs: Math.max(this.oldestMs + recordTtl, notBeforeMs),
       builder: isCopied ? undefined : this.#builder,
       isSuspect: false,
     }

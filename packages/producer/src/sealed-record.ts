@@ -16,10 +16,10 @@ export interface SealedRecord {
   readonly pending: readonly Pending[]
   /** The explicit hash key that the user of a lone record gave. */
   readonly loneExplicitHashKey: string | undefined
-  /** When its oldest user record has been waiting for `recordTtl`, on the monotonic clock. */
+  /** When its oldest user record has been waiting for `recordTtl`, on the monotonic clock, or shortly after. */
   readonly expiresMs: number
-  /** Whose buffer `data` is a view of. */
-  readonly builder: AggregateBuilder | undefined
+  /** Whose buffer `data` is a view of, if that may be used again. */
+  builder: AggregateBuilder | undefined
   /** Whether a request was refused that had it in it, so that it goes in one of its own: it may be what is wrong. */
   isSuspect: boolean
 }

@@ -2,7 +2,7 @@ import { contains, type HashRange } from '@shardwise/records'
 import type { InFlight } from './collector.ts'
 import { type Distribution, type Lanes, UNKNOWN_SHARD } from './lanes.ts'
 import type { Place } from './put-records.ts'
-import { unseal } from './sealed-record.ts'
+import { type SealedRecord, unseal } from './sealed-record.ts'
 import type { StreamWatch } from './stream-watch.ts'
 
 export interface StraysOptions {
@@ -32,7 +32,8 @@ const PREDICTED_IN_A_ROW = 64
  */
 export class Strays {
   readonly #options: StraysOptions
-  readonly #waiting = new Set<InFlight>()
+  /** With when the youngest of its user records expires: until then all of it waits. */
+  readonly #waiting = new Map<InFlight, number>()
   #predictedInARow = 0
 
   constructor(options: StraysOptions) {
@@ -58,7 +59,7 @@ export class Strays {
       if (!each.lane.retired) void watch.refresh()
       return
     }
-    this.#waiting.add(each)
+    this.#waiting.set(each, youngestExpiryMs(each.sealed))
     void this.#judgeByListing(each, place, known)
   }
 
@@ -82,13 +83,13 @@ export class Strays {
   /** When the first of those that wait for a map expires. */
   get nextExpiryMs(): number {
     let next = Number.POSITIVE_INFINITY
-    for (const { sealed } of this.#waiting) next = Math.min(next, sealed.expiresMs)
+    for (const expiresMs of this.#waiting.values()) next = Math.min(next, expiresMs)
     return next
   }
 
   /** Removes and returns those that expire by then. */
   takeExpired(nowMs: number): InFlight[] {
-    const expired = [...this.#waiting].filter(({ sealed }) => sealed.expiresMs <= nowMs)
+    const expired = [...this.#waiting].filter(([, expiresMs]) => expiresMs <= nowMs).map(([each]) => each)
     for (const each of expired) this.#waiting.delete(each)
     return expired
   }
@@ -142,6 +143,15 @@ export class Strays {
     if (description === undefined) return undefined
     return description.distributesByKey ? 'key' : 'service'
   }
+}
+
+function youngestExpiryMs({ pending, expiresMs }: SealedRecord): number {
+  let [oldest, youngest] = [Number.POSITIVE_INFINITY, 0]
+  for (const { arrivedMs } of pending) {
+    oldest = Math.min(oldest, arrivedMs)
+    youngest = Math.max(youngest, arrivedMs)
+  }
+  return expiresMs + (youngest - oldest)
 }
 
 function isWhollyIn({ sealed }: InFlight, range: HashRange): boolean {

@@ -426,3 +426,22 @@ test('an on-demand stream is not held back by what a provisioned shard takes', a
   expect(await put(() => ({ StreamModeDetails: { StreamMode: 'ON_DEMAND' } }))).toBe(4_000)
   expect(await put(() => ({ StreamModeDetails: { StreamMode: 'PROVISIONED' } }))).toBeLessThan(1_100)
 })
+
+test('each record has its whole time, however old those are that it waits with', async () => {
+  let isThrottling = true
+  const scene = new Scene(
+    { put: (records) => (isThrottling ? records.map(() => throttled) : taken(records)) },
+    { recordTtl: 10_000 },
+  )
+  const outcomes = [scene.put('blocker', 'a')]
+  await scene.pass(150)
+  outcomes.push(scene.put('old', 'b'))
+  await scene.pass(9_000)
+  outcomes.push(scene.put('young', 'c'))
+  await scene.pass(3_000)
+  expect(outcomes.map((outcome) => outcome()?.code)).toEqual(['ERR_EXPIRED', 'ERR_EXPIRED', undefined])
+  isThrottling = false
+  await scene.pass(3_000)
+  expect(outcomes[2]?.()?.shardId).toBe('p')
+  expect(scene.producer.outstanding.records).toBe(0)
+})

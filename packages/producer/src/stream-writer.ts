@@ -6,12 +6,12 @@ import { collect, type InFlight } from './collector.ts'
 import type { ProducerError } from './errors.ts'
 import { Fifo } from './fifo.ts'
 import type { Lane } from './lane.ts'
-import { type Distribution, Lanes } from './lanes.ts'
+import { type Distribution, Lanes, type ResendOptions } from './lanes.ts'
 import type { ResolvedOptions } from './options.ts'
 import { type Attempt, addAttempt, changeLastAttempt, type EarlierCopy, type Pending, sizeOf } from './pending.ts'
 import { type Answers, type Place, putRecords, type Refusal } from './put-records.ts'
 import { closed, expired, keyMissing, type OnSettled, type Rejection, refused, reject, throttled } from './rejection.ts'
-import { type SealedRecord, sealLone } from './sealed-record.ts'
+import { type SealedRecord, sealLone, type Unsealed, unseal } from './sealed-record.ts'
 import { Strays } from './strays.ts'
 import { StreamTelemetry } from './stream-telemetry.ts'
 import { StreamWatch } from './stream-watch.ts'
@@ -280,7 +280,8 @@ export class StreamWriter {
   #rejectExpired(nowMs: number): number {
     const { stream, recordTtl } = this.#options
     for (const lane of this.#lanes.active) {
-      for (const sealed of lane.takeExpired(nowMs)) this.#reject(sealed, expired(stream, recordTtl))
+      const alive = lane.takeExpired(nowMs).flatMap((sealed) => this.#rejectExpiredIn(sealed, nowMs))
+      if (alive.length > 0) this.#lanes.putBack(lane, alive, this.#nextLookMs(nowMs))
     }
     for (const each of this.#strays.takeExpired(nowMs)) {
       this.#mark(each.sealed, 'misplaced')
@@ -289,6 +290,22 @@ export class StreamWriter {
     this.#rejectUnrouted(nowMs - recordTtl, expired(stream, recordTtl, this.#watch.lastError))
     const unroutedMs = (this.#unrouted.first?.pending.arrivedMs ?? Number.POSITIVE_INFINITY) + recordTtl
     return Math.min(unroutedMs, this.#strays.nextExpiryMs)
+  }
+
+  /** Rejects those user records of a Kinesis record that are too old; returns those that aren't. */
+  #rejectExpiredIn(sealed: SealedRecord, nowMs: number): Unsealed[] {
+    const { stream, recordTtl } = this.#options
+    const { old = [], alive = [] } = Object.groupBy(unseal(sealed), ({ pending }) =>
+      pending.arrivedMs + recordTtl > nowMs ? 'alive' : 'old',
+    )
+    const rejection = expired(stream, recordTtl)
+    for (const { record, pending } of old) this.#rejectAll(sealLone(record, pending, recordTtl), rejection)
+    return alive
+  }
+
+  /** Taking an aggregate apart for every record that expires would cost too much: not before this time again. */
+  #nextLookMs(nowMs: number): number {
+    return nowMs + this.#options.recordTtl / 100
   }
 
   async #send(batch: readonly InFlight[]): Promise<void> {
@@ -382,19 +399,21 @@ export class StreamWriter {
       this.#finish(each, rejection)
       return
     }
-    this.#inFlight.delete(each)
     this.#telemetry.attemptFailed(lane.shardId, WRONG_SHARD, sealed.pending.length)
     this.#telemetry.possibleDuplicates(sealed.pending.length, 'misplaced')
     // After a reshard at once; but what went wrong by a fresh map, or a second time, may go wrong again.
     const isSuspect = !lane.retired || attemptsOf(sealed) > 1
-    this.#lanes.resend(lane, sealed, isSuspect ? this.#nowMs + this.#backoffMs(sealed) : 0, alone)
-    this.hurry()
+    this.#sendAgain(each, isSuspect ? this.#nowMs + this.#backoffMs(sealed) : 0, { parts: unseal(sealed), alone })
   }
 
   #failed(each: InFlight, { outcome, error }: Refusal, sentTogether: number): void {
     const { lane, sealed } = each
     const { stream, failIfThrottled } = this.#options
-    if (outcome === 'unknown') this.#mark(sealed, 'unknown')
+    if (outcome === 'unknown') {
+      this.#mark(sealed, 'unknown')
+      // Whoever carries the request that was given up may still read its bytes.
+      sealed.builder = undefined
+    }
     for (const pending of sealed.pending) pending.lastError = error
     // One of them is to blame; each by itself will show which.
     const isSuspect = outcome === 'fatal' && sentTogether > 1 && INVALID.has(errorCode(error))
@@ -408,18 +427,32 @@ export class StreamWriter {
       this.#finish(each, rejection)
       return
     }
-    this.#inFlight.delete(each)
     sealed.isSuspect = isSuspect
     if (outcome === 'unknown') this.#telemetry.possibleDuplicates(sealed.pending.length, 'unknown')
     this.#emit({ type: 'sentAgain', cause: outcome, shardId: lane.shardId, userRecords: sealed.pending.length, error })
-    this.#lanes.retry(lane, sealed, isSuspect ? 0 : this.#nowMs + this.#backoffMs(sealed))
+    this.#sendAgain(each, isSuspect ? 0 : this.#nowMs + this.#backoffMs(sealed))
+  }
+
+  /** The same bytes again, or where they can't stay together what is not too old of their user records. */
+  #sendAgain(each: InFlight, pausedUntilMs: number, options?: ResendOptions): void {
+    const { lane, sealed } = each
+    const nowMs = this.#nowMs
+    this.#inFlight.delete(each)
+    if (sealed.expiresMs <= nowMs) {
+      const parts = this.#rejectExpiredIn(sealed, nowMs)
+      this.#lanes.resend(lane, sealed, pausedUntilMs, { ...options, parts, notBeforeMs: this.#nextLookMs(nowMs) })
+    } else if (options === undefined) {
+      this.#lanes.retry(lane, sealed, pausedUntilMs)
+    } else {
+      this.#lanes.resend(lane, sealed, pausedUntilMs, options)
+    }
+    this.hurry()
   }
 
   /** Why a Kinesis record is not sent again, if it isn't. */
   #endOf(sealed: SealedRecord): Rejection | undefined {
-    const { stream, recordTtl } = this.#options
+    const { stream } = this.#options
     if (this.#abort.signal.aborted) return closed(stream)
-    if (sealed.expiresMs <= this.#nowMs) return expired(stream, recordTtl)
     return this.#lanes.hasPlaceFor(sealed) ? undefined : keyMissing(stream)
   }
 
