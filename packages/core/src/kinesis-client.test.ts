@@ -1,0 +1,12 @@
+import { NodeHttpHandler } from '@smithy/node-http-handler'
+import { expect, test } from 'vitest'
+import { createKinesisClient } from './kinesis-client.ts'
+
+test('the client tries once, over HTTP/1.1, and what the caller sets wins', async () => {
+  const client = createKinesisClient({ region: 'eu-west-1' })
+  expect(await client.config.maxAttempts()).toBe(1)
+  expect(client.config.requestHandler).toBeInstanceOf(NodeHttpHandler)
+  expect(client.config.requestHandler.metadata?.handlerProtocol).toBe('http/1.1')
+  expect(await createKinesisClient({ region: 'eu-west-1', maxAttempts: 2 }).config.maxAttempts()).toBe(2)
+  client.destroy()
+})
