@@ -274,7 +274,8 @@ export class Lanes {
         continue
       }
       if (open !== undefined && open.sizeWith(record) > aggregationMaxSize) seal()
-      if (open === undefined) open = new OpenAggregate(this.#builders, record, pending)
+      if (open === undefined)
+        open = new OpenAggregate(this.#builders, { ...record, data: new Uint8Array(record.data) }, pending)
       else open.add(record, pending)
     }
     seal()

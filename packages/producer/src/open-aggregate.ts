@@ -1,6 +1,6 @@
-import { AggregateBuilder, type HashKey } from '@shardwise/records'
+import { AggregateBuilder } from '@shardwise/records'
 import type { Pending } from './pending.ts'
-import type { SealedRecord } from './sealed-record.ts'
+import { type SealedRecord, sealLone } from './sealed-record.ts'
 import type { KeyedRecord } from './user-record.ts'
 
 /**
@@ -9,23 +9,23 @@ import type { KeyedRecord } from './user-record.ts'
  */
 const COPIED_BYTES = 32 * 1024
 
-/** An aggregate that user records are being added to. Never empty: it begins with its first record. */
+/**
+ * An aggregate that user records are being added to. Never empty: it begins with its first record. As long as that is the only
+ * one nothing is copied: of many shards that get a record now and then, most send lone ones.
+ */
 export class OpenAggregate {
   /** When its oldest user record arrived. */
   oldestMs: number
-  readonly #builder: AggregateBuilder
   readonly #builders: BuilderPool
-  readonly #firstHashKey: HashKey
-  readonly #firstExplicitHashKey: string | undefined
-  readonly #pending: Pending[] = []
+  #builder: AggregateBuilder | undefined
+  readonly #first: KeyedRecord
+  readonly #pending: Pending[]
 
   constructor(builders: BuilderPool, first: KeyedRecord, pending: Pending) {
     this.#builders = builders
-    this.#builder = builders.take()
-    this.#firstHashKey = first.hashKey
-    this.#firstExplicitHashKey = first.explicitHashKey
+    this.#first = first
+    this.#pending = [pending]
     this.oldestMs = pending.arrivedMs
-    this.add(first, pending)
   }
 
   get count(): number {
@@ -33,15 +33,15 @@ export class OpenAggregate {
   }
 
   get size(): number {
-    return this.#builder.size
+    return this.#builder?.size ?? this.#first.data.length
   }
 
   sizeWith({ partitionKey, explicitHashKey, data }: KeyedRecord): number {
-    return this.#builder.sizeWith(partitionKey, explicitHashKey, data.length)
+    return this.#begun().sizeWith(partitionKey, explicitHashKey, data.length)
   }
 
   add({ partitionKey, explicitHashKey, data }: KeyedRecord, pending: Pending): void {
-    this.#builder.add(partitionKey, explicitHashKey, data)
+    this.#begun().add(partitionKey, explicitHashKey, data)
     this.#pending.push(pending)
     // A record that comes from another lane may have arrived earlier than the first.
     if (pending.arrivedMs < this.oldestMs) this.oldestMs = pending.arrivedMs
@@ -49,27 +49,44 @@ export class OpenAggregate {
 
   /** @param notBeforeMs it doesn't count as expired before */
   seal(recordTtl: number, notBeforeMs = 0): SealedRecord {
-    const { partitionKey, explicitHashKey, data: built } = this.#builder.build(this.#firstHashKey)
+    const builder = this.#builder
+    const [only] = this.#pending
+    if (builder === undefined || this.#pending.length === 1) {
+      this.#builders.release(builder)
+      return sealLone(this.#first, only as Pending, recordTtl, notBeforeMs)
+    }
+    const { partitionKey, explicitHashKey, data: built } = builder.build(this.#first.hashKey)
     const isCopied = built.length <= COPIED_BYTES
     const data = isCopied ? new Uint8Array(built) : built
-    if (isCopied) this.#builders.release(this.#builder)
+    if (isCopied) this.#builders.release(builder)
     return {
       partitionKey,
       explicitHashKey,
-      hashKey: this.#firstHashKey,
+      hashKey: this.#first.hashKey,
       data,
       bytes: data.length + Buffer.byteLength(partitionKey),
       pending: this.#pending,
-      loneExplicitHashKey: this.#firstExplicitHashKey,
+      loneExplicitHashKey: undefined,
       expiresMs: Math.max(this.oldestMs + recordTtl, notBeforeMs),
-      builder: isCopied ? undefined : this.#builder,
+      builder: isCopied ? undefined : builder,
       isSuspect: false,
     }
   }
+
+  /** Its builder, with the first record in it. */
+  #begun(): AggregateBuilder {
+    if (this.#builder === undefined) {
+      const { partitionKey, explicitHashKey, data } = this.#first
+      this.#builder = this.#builders.take()
+      this.#builder.add(partitionKey, explicitHashKey, data)
+    }
+    return this.#builder
+  }
 }
 
-const KEPT_BUILDERS = 32
-const INITIAL_BYTES = 64 * 1024
+const KEPT_BUILDERS = 64
+/** Grows as needed: ten thousand lanes with a few records each must not hold a large buffer each. */
+const INITIAL_BYTES = 4 * 1024
 
 /** Builders whose record is settled, to be used again: their buffers are the largest thing that is allocated. */
 export class BuilderPool {

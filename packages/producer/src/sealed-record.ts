@@ -24,8 +24,12 @@ export interface SealedRecord {
   isSuspect: boolean
 }
 
-/** Seals a user record as it is, to be sent plain. */
-export function sealLone(record: CheckedRecord, pending: Pending, recordTtl: number): SealedRecord {
+/**
+ * Seals a user record as it is, to be sent plain.
+ *
+ * @param notBeforeMs it doesn't count as expired before
+ */
+export function sealLone(record: CheckedRecord, pending: Pending, recordTtl: number, notBeforeMs = 0): SealedRecord {
   return {
     partitionKey: record.partitionKey,
     explicitHashKey: record.partitionKey === undefined ? record.explicitHashKey : record.hashKey.toString(),
@@ -34,7 +38,7 @@ export function sealLone(record: CheckedRecord, pending: Pending, recordTtl: num
     bytes: record.bytes,
     pending: [pending],
     loneExplicitHashKey: record.explicitHashKey,
-    expiresMs: pending.arrivedMs + recordTtl,
+    expiresMs: Math.max(pending.arrivedMs + recordTtl, notBeforeMs),
     builder: undefined,
     isSuspect: false,
   }
