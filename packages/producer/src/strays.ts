@@ -113,7 +113,7 @@ export class Strays {
   #judgeWithoutKeys(each: InFlight, place: Place): void {
     const { lanes, watch, acknowledge, resend } = this.#options
     const isPredicted = lanes.map?.predict(each.sealed.hashKey)?.shardId === place.shardId
-    if (watch.rangeOf(place.shardId) === undefined) void watch.refresh()
+    if (lanes.map !== undefined && watch.rangeOf(place.shardId) === undefined) void watch.refresh()
     if (each.sealed.pending.length > 1 && place.shardId !== each.lane.shardId && !lanes.aggregates) {
       resend(each, place, true)
       return

@@ -214,6 +214,22 @@ describe('a stream that distributes by itself', () => {
   })
 })
 
+test('shards that may not be listed are not asked for with every answer, on a stream that distributes by itself', async () => {
+  const scene = new Scene({
+    list: (call) => {
+      if (call === 0) return ONE_SHARD
+      throw serviceError('AccessDeniedException', 400)
+    },
+    put: (records) => taken(records, 'unheard-of'),
+    describe: () => ({ RecordDistributionStrategy: 'AUTO' }),
+  })
+  for (let index = 0; index < 50; index++) {
+    scene.put('x', `k${index}`)
+    await scene.pass(200)
+  }
+  expect([scene.sent.length, scene.listings]).toEqual([50, 2])
+})
+
 describe('the description of a stream', () => {
   const logging = (): { warnings: string[]; logger: typeof silentLogger } => {
     const warnings: string[] = []

@@ -30,6 +30,9 @@ export interface StreamWatchOptions {
 /** How long the first records wait for the shard map and the description. */
 const PATIENCE_MS = 1_000
 
+/** After a listing was refused for good, nobody asks for another one before. */
+const REFUSED_PAUSE_MS = 30_000
+
 /** After so long, more or less, both are asked for again, as long as records come. */
 const REFRESH_MS = 300_000
 
@@ -52,6 +55,7 @@ export class StreamWatch {
   #isRefused = false
   #describing: Promise<StreamDescription | undefined> | undefined
   #refreshAtMs = Number.POSITIVE_INFINITY
+  #refusedUntilMs = 0
 
   constructor(options: StreamWatchOptions) {
     this.#options = options
@@ -119,14 +123,16 @@ export class StreamWatch {
     void this.describe()
   }
 
-  /** Lists the shards anew. Where that is refused the map stays as it is. */
+  /** Lists the shards anew. Where that is refused the map stays as it is, and isn't asked for again soon. */
   async refresh(): Promise<void> {
-    const { signal, logger, stream, emit } = this.#options
+    const { clock, signal, logger, stream, emit } = this.#options
+    if (clock.monotonicMs() < this.#refusedUntilMs) return
     try {
       await this.#shardMap.refresh()
     } catch (error) {
       if (signal.aborted) return
-      const waitMs = this.#refreshAtMs - this.#options.clock.monotonicMs()
+      const waitMs = REFUSED_PAUSE_MS
+      this.#refusedUntilMs = clock.monotonicMs() + waitMs
       logger.warn(
         { err: error, stream, waitMs },
         'the shards may not be listed: what is known of them may be out of date',
