@@ -101,39 +101,19 @@ export class Lanes {
    * @returns what has no place any more: records without a partition key, where keys decide again
    */
   replaceMap(map: ShardMap | undefined, nowMs: number): SealedRecord[] {
-    this.#map = map ?? NO_MAP
-    const mode = this.#mode
-    const gone: Lane[] = []
-    const lanes = new Map<string, Lane>()
-    for (const lane of this.#lanes.values()) {
-      const range = this.#map.get(lane.shardId)?.hashRange
+    return this.#replace(map ?? NO_MAP, nowMs, (lane) => {
+      const range = map?.get(lane.shardId)?.hashRange
       // A shard of the same name but another range belongs to a stream that was deleted and made anew.
-      const stays = range?.start === lane.range.start && range.end === lane.range.end && isSame(lane.mode, mode)
-      if (stays) lanes.set(lane.shardId, lane)
-      else gone.push(lane)
-    }
-    for (const lane of gone) this.#retire(lane)
-    const made = new Set<Lane>()
-    for (const { shardId, hashRange } of this.#map.shards) {
-      if (lanes.has(shardId)) continue
-      const lane = this.#newLane(shardId, hashRange, mode, nowMs)
-      lanes.set(shardId, lane)
-      made.add(lane)
-    }
-    this.#lanes = lanes
-    this.#turns = [...lanes.values()]
-    if (mode.ordered) for (const retired of this.#retired) this.#bar(retired, made)
-    // A shard's backoff goes over to those that take its records.
-    for (const { range, pausedUntilMs } of gone) {
-      if (pausedUntilMs > nowMs) for (const lane of this.#lanesOver(range)) lane.pauseUntil(pausedUntilMs)
-    }
-    return this.#moveFrom(gone, nowMs)
+      const isSameRange = range?.start === lane.range.start && range.end === lane.range.end
+      return isSameRange && isSame(lane.mode, this.#mode)
+    })
   }
 
   /** Goes over to another distribution, with the map as it is. Returns what has no place any more, as `replaceMap` does. */
   distribute(distribution: Distribution, nowMs: number): SealedRecord[] {
     this.#distribution = distribution
-    return this.#lanes.size === 0 ? [] : this.replaceMap(this.map, nowMs)
+    // What the service may put anywhere waits in any lane.
+    return this.#lanes.size === 0 ? [] : this.#replace(this.#map, nowMs, () => false)
   }
 
   /** Changes how fast each shard is written to at most, in percent of its limits. */
@@ -208,6 +188,33 @@ export class Lanes {
   /** How many shards share the lane that there is without a map is unknown. */
   get #currentLimit(): number {
     return this.#map === NO_MAP ? Number.POSITIVE_INFINITY : this.#rateLimit
+  }
+
+  #replace(map: ShardMap, nowMs: number, stays: (lane: Lane) => boolean): SealedRecord[] {
+    this.#map = map
+    const mode = this.#mode
+    const gone: Lane[] = []
+    const lanes = new Map<string, Lane>()
+    for (const lane of this.#lanes.values()) {
+      if (stays(lane)) lanes.set(lane.shardId, lane)
+      else gone.push(lane)
+    }
+    for (const lane of gone) this.#retire(lane)
+    const made = new Set<Lane>()
+    for (const { shardId, hashRange } of this.#map.shards) {
+      if (lanes.has(shardId)) continue
+      const lane = this.#newLane(shardId, hashRange, mode, nowMs)
+      lanes.set(shardId, lane)
+      made.add(lane)
+    }
+    this.#lanes = lanes
+    this.#turns = [...lanes.values()]
+    if (mode.ordered) for (const retired of this.#retired) this.#bar(retired, made)
+    // A shard's backoff goes over to those that take its records.
+    for (const { range, pausedUntilMs } of gone) {
+      if (pausedUntilMs > nowMs) for (const lane of this.#lanesOver(range)) lane.pauseUntil(pausedUntilMs)
+    }
+    return this.#moveFrom(gone, nowMs)
   }
 
   #newLane(shardId: string, range: HashRange, mode: LaneMode, nowMs: number): Lane {

@@ -1,4 +1,13 @@
-import { type Backoff, type Clock, classifyError, type Kinesis, listShards, type Random, retry } from '@shardwise/core'
+import {
+  type Backoff,
+  type Clock,
+  classifyError,
+  type Kinesis,
+  listShards,
+  orAborted,
+  type Random,
+  retry,
+} from '@shardwise/core'
 import { type HashRange, ShardMap } from '@shardwise/records'
 
 export interface ShardMapKeeperOptions {
@@ -61,14 +70,18 @@ export class ShardMapKeeper {
     return this.#refreshing
   }
 
-  /** The range of a shard that answered, by a listing from after this call: an older one may not know of the reshard. */
-  async refreshFor(shardId: string): Promise<HashRange> {
+  /**
+   * The range of a shard that answered, by a listing from after this call: an older one may not know of the reshard.
+   *
+   * @param signal ends the waiting: as long as somebody waits, no listing counts that doesn't know the shard
+   */
+  async refreshFor(shardId: string, signal: AbortSignal): Promise<HashRange> {
     this.#wanted.set(shardId, (this.#wanted.get(shardId) ?? 0) + 1)
     try {
       // One that is under way has begun before, and its failure says nothing about the next.
-      await this.#refreshing?.catch(() => {})
+      await orAborted(this.#refreshing?.catch(() => {}) ?? Promise.resolve(), signal)
       for (;;) {
-        await this.refresh()
+        await orAborted(this.refresh(), signal)
         const range = this.#ranges.get(shardId)
         if (range !== undefined) return range
       }

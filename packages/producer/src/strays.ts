@@ -14,6 +14,12 @@ export interface StraysOptions {
   readonly resend: (each: InFlight, place: Place, alone: boolean) => void
 }
 
+interface Waiting {
+  /** When the youngest of its user records expires: until then all of it waits. */
+  readonly expiresMs: number
+  readonly end: AbortController
+}
+
 /** So many answers in a row as the map predicts are no accident on a stream that distributes by itself: 2^-64 with two shards. */
 const PREDICTED_IN_A_ROW = 64
 
@@ -32,8 +38,7 @@ const PREDICTED_IN_A_ROW = 64
  */
 export class Strays {
   readonly #options: StraysOptions
-  /** With when the youngest of its user records expires: until then all of it waits. */
-  readonly #waiting = new Map<InFlight, number>()
+  readonly #waiting = new Map<InFlight, Waiting>()
   #predictedInARow = 0
 
   constructor(options: StraysOptions) {
@@ -59,16 +64,22 @@ export class Strays {
       if (!each.lane.retired) void watch.refresh()
       return
     }
-    this.#waiting.set(each, youngestExpiryMs(each.sealed))
-    void this.#judgeByListing(each, place, known)
+    const end = new AbortController()
+    this.#waiting.set(each, { expiresMs: youngestExpiryMs(each.sealed), end })
+    void this.#judgeByListing(each, place, known, end.signal)
   }
 
-  async #judgeByListing(each: InFlight, place: Place, known: HashRange | undefined): Promise<void> {
+  async #judgeByListing(
+    each: InFlight,
+    place: Place,
+    known: HashRange | undefined,
+    signal: AbortSignal,
+  ): Promise<void> {
     const { watch, acknowledge, resend } = this.#options
     const isCurrent = each.lane.retired && known !== undefined && contains(known, each.sealed.hashKey)
     let range: HashRange
     try {
-      range = isCurrent ? known : await watch.freshRangeOf(place.shardId)
+      range = isCurrent ? known : await watch.freshRangeOf(place.shardId, signal)
     } catch (error) {
       if (!this.#waiting.delete(each)) return
       watch.goWithoutMap(error as Error)
@@ -83,14 +94,19 @@ export class Strays {
   /** When the first of those that wait for a map expires. */
   get nextExpiryMs(): number {
     let next = Number.POSITIVE_INFINITY
-    for (const expiresMs of this.#waiting.values()) next = Math.min(next, expiresMs)
+    for (const { expiresMs } of this.#waiting.values()) next = Math.min(next, expiresMs)
     return next
   }
 
   /** Removes and returns those that expire by then. */
   takeExpired(nowMs: number): InFlight[] {
-    const expired = [...this.#waiting].filter(([, expiresMs]) => expiresMs <= nowMs).map(([each]) => each)
-    for (const each of expired) this.#waiting.delete(each)
+    const expired: InFlight[] = []
+    for (const [each, { expiresMs, end }] of this.#waiting) {
+      if (expiresMs > nowMs) continue
+      this.#waiting.delete(each)
+      expired.push(each)
+      end.abort('expired')
+    }
     return expired
   }
 

@@ -96,8 +96,8 @@ export class StreamWatch {
   }
 
   /** The range of a shard, by a listing from after this call. Rejects where the shards may not be listed. */
-  freshRangeOf(shardId: string): Promise<HashRange> {
-    return this.#shardMap.refreshFor(shardId)
+  freshRangeOf(shardId: string, signal: AbortSignal): Promise<HashRange> {
+    return this.#shardMap.refreshFor(shardId, signal)
   }
 
   /** Asks for both, once. */
