@@ -25,3 +25,11 @@ test('gives everything back in order over many more items than it keeps room for
   for (let index = 0; index < 10_000; index++) expect(fifo.shift()).toBe(index)
   expect(fifo.shift()).toBeUndefined()
 })
+
+test('takes out what a condition holds for, and leaves the rest in order', () => {
+  const queue = new Fifo<number>()
+  for (let number = 1; number <= 6; number++) queue.push(number)
+  queue.shift()
+  expect(queue.takeAll((number) => number % 2 === 0)).toEqual([2, 4, 6])
+  expect([queue.length, queue.shift(), queue.shift(), queue.shift()]).toEqual([2, 3, 5, undefined])
+})

@@ -33,4 +33,18 @@ export class Fifo<T> {
     }
     return item
   }
+
+  /** Removes and returns all for which it holds, in order; the others stay in theirs. */
+  takeAll(isTaken: (item: T) => boolean): T[] {
+    const taken: T[] = []
+    const kept: T[] = []
+    for (let index = this.#head; index < this.#items.length; index++) {
+      const item = this.#items[index] as T
+      if (isTaken(item)) taken.push(item)
+      else kept.push(item)
+    }
+    this.#items = kept
+    this.#head = 0
+    return taken
+  }
 }

@@ -180,9 +180,15 @@ export class Lane {
     this.#nextExpiryMs =
       this.#open === undefined ? Number.POSITIVE_INFINITY : this.#open.oldestMs + this.#settings.recordTtl
     for (const [domain, queue] of this.#queues) {
-      while (queue.first !== undefined && queue.first.expiresMs <= nowMs) expired.push(queue.shift()!)
-      if (queue.first !== undefined) this.#nextExpiryMs = Math.min(this.#nextExpiryMs, queue.first.expiresMs)
-      else this.#queues.delete(domain)
+      let next = Number.POSITIVE_INFINITY
+      // Not only the first: after a reshard an older one may wait behind a younger one.
+      const old = queue.takeAll(({ expiresMs }) => {
+        if (expiresMs > nowMs) next = Math.min(next, expiresMs)
+        return expiresMs <= nowMs
+      })
+      expired.push(...old)
+      this.#nextExpiryMs = Math.min(this.#nextExpiryMs, next)
+      if (queue.length === 0) this.#queues.delete(domain)
     }
     if (expired.length > 0) this.#rebuildReady()
     return expired
