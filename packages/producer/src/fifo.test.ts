@@ -26,10 +26,10 @@ test('gives everything back in order over many more items than it keeps room for
   expect(fifo.shift()).toBeUndefined()
 })
 
-test('takes out what a condition holds for, and leaves the rest in order', () => {
+test('replaces items where they stand', () => {
   const queue = new Fifo<number>()
-  for (let number = 1; number <= 6; number++) queue.push(number)
+  for (let number = 1; number <= 5; number++) queue.push(number)
   queue.shift()
-  expect(queue.takeAll((number) => number % 2 === 0)).toEqual([2, 4, 6])
-  expect([queue.length, queue.shift(), queue.shift(), queue.shift()]).toEqual([2, 3, 5, undefined])
+  queue.replaceEach((number) => (number === 3 ? [] : number === 4 ? [4, 4] : [number]))
+  expect([queue.length, queue.shift(), queue.shift(), queue.shift(), queue.shift()]).toEqual([4, 2, 4, 4, 5])
 })

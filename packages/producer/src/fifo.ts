@@ -34,17 +34,9 @@ export class Fifo<T> {
     return item
   }
 
-  /** Removes and returns all for which it holds, in order; the others stay in theirs. */
-  takeAll(isTaken: (item: T) => boolean): T[] {
-    const taken: T[] = []
-    const kept: T[] = []
-    for (let index = this.#head; index < this.#items.length; index++) {
-      const item = this.#items[index] as T
-      if (isTaken(item)) taken.push(item)
-      else kept.push(item)
-    }
-    this.#items = kept
+  /** Puts in the place of each item what it is replaced by, if anything. */
+  replaceEach(replacements: (item: T) => readonly T[]): void {
+    this.#items = this.#items.slice(this.#head).flatMap((item) => replacements(item as T))
     this.#head = 0
-    return taken
   }
 }

@@ -39,6 +39,16 @@ function add(lane: Lane, name: string, nowMs = 0, bytes = 10, hasRoom = true): b
 const keysIn = (sealed: SealedRecord | undefined): string[] =>
   sealed === undefined ? [] : unseal(sealed).map(({ record }) => record.partitionKey ?? '')
 
+/** The keys of what counts as expired by then, taken out. */
+function expiredIn(lane: Lane, nowMs: number): string[] {
+  const keys: string[] = []
+  lane.replaceExpired(nowMs, (sealed) => {
+    keys.push(...keysIn(sealed))
+    return []
+  })
+  return keys
+}
+
 /** Everything the lane gives, one after the other, as if each were accepted at once. */
 function sendAll(lane: Lane, nowMs: number): string[][] {
   const sent: string[][] = []
@@ -144,10 +154,31 @@ test('what is too old is taken out even while the bucket is in debt', () => {
   const lane = laneOf({ recordTtl: 1_000 }, AGGREGATED, 1)
   lane.bucket.take(100 * 2 ** 20, 0)
   add(lane, 'old', 0)
-  expect(lane.takeExpired(999)).toEqual([])
+  expect(expiredIn(lane, 999)).toEqual([])
   expect(lane.waitMs(0, true, false)).toBe(1_000)
-  expect(lane.takeExpired(1_000).map(keysIn)).toEqual([['old']])
+  expect(expiredIn(lane, 1_000)).toEqual(['old'])
   expect(lane.isIdle).toBe(true)
+})
+
+test('what is left of an expired aggregate stays where it was', () => {
+  const lane = laneOf({ aggregationMaxCount: 1, recordTtl: 1_000 })
+  for (const [name, arrivedMs] of [
+    ['young', 900],
+    ['old', 0],
+    ['younger', 950],
+  ] as const)
+    add(lane, name, arrivedMs)
+  lane.replaceExpired(1_000, (sealed) => [{ ...sealed, partitionKey: 'rest', expiresMs: 1_100 }])
+  expect(lane.waitMs(1_000, false, false)).toBe(100)
+  expect(sendAll(lane, 1_000)).toEqual([['young'], ['rest'], ['younger']])
+})
+
+test('where there is no order, what is left of an expired aggregate can be sent like any other', () => {
+  const lane = laneOf({ aggregationMaxCount: 1, recordTtl: 1_000 }, { aggregates: true, ordered: false })
+  add(lane, 'old')
+  lane.replaceExpired(1_000, (sealed) => [{ ...sealed, partitionKey: 'rest', expiresMs: 1_100 }])
+  expect(sendAll(lane, 1_000)).toEqual([['rest']])
+  expect([lane.inFlight, lane.isIdle]).toEqual([0, true])
 })
 
 test('draining gives everything in order and leaves nothing', () => {

@@ -160,8 +160,8 @@ export class Lane {
   }
 
   /**
-   * Milliseconds until `takeExpired` or, if there is room for a request, `next` may give something without anything else
-   * happening; Infinity if never.
+   * Milliseconds until `replaceExpired` has something to do or, if there is room for a request, `next` may give something
+   * without anything else happening; Infinity if never.
    */
   waitMs(nowMs: number, hasRoom: boolean, flushing: boolean): number {
     const expiry = this.#nextExpiryMs - nowMs
@@ -172,26 +172,31 @@ export class Lane {
     return Math.min(Math.max(gate, flushing ? 0 : this.#openWaitMs(nowMs)), expiry)
   }
 
-  /** Removes and returns what waited for `recordTtl`. */
-  takeExpired(nowMs: number): SealedRecord[] {
-    if (nowMs < this.#nextExpiryMs) return []
+  /**
+   * Puts what `alive` gives in the place of every sealed record that counts as expired, wherever it waits: after a reshard an
+   * older one may be behind a younger one.
+   *
+   * @param alive must not reach back to this lane
+   */
+  replaceExpired(nowMs: number, alive: (expired: SealedRecord) => readonly SealedRecord[]): void {
+    if (nowMs < this.#nextExpiryMs) return
     if (this.#open !== undefined && this.#open.oldestMs + this.#settings.recordTtl <= nowMs) this.#seal()
-    const expired: SealedRecord[] = []
     this.#nextExpiryMs =
       this.#open === undefined ? Number.POSITIVE_INFINITY : this.#open.oldestMs + this.#settings.recordTtl
+    const elsewhere: SealedRecord[] = []
     for (const [domain, queue] of this.#queues) {
-      let next = Number.POSITIVE_INFINITY
-      // Not only the first: after a reshard an older one may wait behind a younger one.
-      const old = queue.takeAll(({ expiresMs }) => {
-        if (expiresMs > nowMs) next = Math.min(next, expiresMs)
-        return expiresMs <= nowMs
+      queue.replaceEach((sealed) => {
+        const rest = sealed.expiresMs > nowMs ? [sealed] : alive(sealed)
+        for (const { expiresMs } of rest) this.#nextExpiryMs = Math.min(this.#nextExpiryMs, expiresMs)
+        if (this.mode.ordered || rest[0] === sealed) return rest
+        // Where every Kinesis record is a domain of its own, another one has another.
+        elsewhere.push(...rest)
+        return []
       })
-      expired.push(...old)
-      this.#nextExpiryMs = Math.min(this.#nextExpiryMs, next)
       if (queue.length === 0) this.#queues.delete(domain)
     }
-    if (expired.length > 0) this.#rebuildReady()
-    return expired
+    for (const sealed of elsewhere) this.#push(sealed)
+    this.#rebuildReady()
   }
 
   /** Removes and returns all that waits, in order: what a reshard, or an end without sending, leaves of it. */

@@ -3,7 +3,7 @@ import { Lane, type LaneMode, type LaneSettings } from './lane.ts'
 import { BuilderPool, OpenAggregate } from './open-aggregate.ts'
 import type { Pending } from './pending.ts'
 import { RateBucket } from './rate-bucket.ts'
-import { type SealedRecord, sealLone, type Unsealed, unseal } from './sealed-record.ts'
+import { type SealedRecord, sealLone, splitExpired, type Unsealed, unseal } from './sealed-record.ts'
 import { type CheckedRecord, isKeyed } from './user-record.ts'
 
 export interface LanesSettings extends LaneSettings {
@@ -160,9 +160,21 @@ export class Lanes {
     this.settle(lane, sealed)
   }
 
-  /** What was taken out of a lane as expired, and isn't, goes back: first of all, in its order. */
-  putBack(lane: Lane, parts: readonly Unsealed[], notBeforeMs: number): void {
-    lane.prepend(this.#pack(parts, !lane.mode.aggregates, notBeforeMs))
+  /**
+   * Takes what is too old out of a lane. Of an aggregate that has younger user records too only these stay, where it was.
+   *
+   * @param notBeforeMs what stays of an aggregate isn't looked at for being expired before
+   */
+  takeExpired(lane: Lane, nowMs: number, notBeforeMs: number): SealedRecord[] {
+    const { recordTtl } = this.#settings
+    const expired: SealedRecord[] = []
+    lane.replaceExpired(nowMs, (sealed) => {
+      const { old, alive } = splitExpired(sealed, nowMs, recordTtl)
+      if (alive.length === 0) expired.push(sealed)
+      else expired.push(...old.map(({ record, pending }) => sealLone(record, pending, recordTtl)))
+      return this.#pack(alive, !lane.mode.aggregates, notBeforeMs)
+    })
+    return expired
   }
 
   /** Removes and returns everything that waits. */

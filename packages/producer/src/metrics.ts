@@ -118,7 +118,7 @@ export const METRICS = {
     kpl: undefined,
     kind: 'counter',
     unit: '{record}',
-    description: 'user records sent again although an earlier copy is (misplaced) or may be (unknown) in the stream',
+    description: 'user records of which an unacknowledged copy is (misplaced) or may be (unknown) in the stream',
     attributes: [STREAM_NAME, EARLIER_COPY],
   },
   retriesPerRecord: {

@@ -24,6 +24,11 @@ export interface SealedRecord {
   isSuspect: boolean
 }
 
+/** How often it was sent. */
+export function attemptsOf({ pending }: SealedRecord): number {
+  return pending[0]?.attempts.length ?? 0
+}
+
 /**
  * Seals a user record as it is, to be sent plain.
  *
@@ -68,6 +73,18 @@ export function unseal(sealed: SealedRecord): Unsealed[] {
     const waiting = pending[index]!
     return { record: checkedAgain(record.partitionKey, record.explicitHashKey, record.data, waiting), pending: waiting }
   })
+}
+
+/** Takes a sealed record apart into what is too old and what isn't. */
+export function splitExpired(
+  sealed: SealedRecord,
+  nowMs: number,
+  recordTtl: number,
+): { readonly old: readonly Unsealed[]; readonly alive: readonly Unsealed[] } {
+  const { old = [], alive = [] } = Object.groupBy(unseal(sealed), ({ pending }) =>
+    pending.arrivedMs + recordTtl > nowMs ? 'alive' : 'old',
+  )
+  return { old, alive }
 }
 
 function checkedAgain(

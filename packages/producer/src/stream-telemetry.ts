@@ -76,6 +76,8 @@ export class StreamTelemetry {
   /** Many puts come from one context, such as that of one HTTP request: their link is made once. */
   #lastContext: Context = ROOT_CONTEXT
   #lastLink: Link | undefined
+  /** Whether there was ever a link: where nothing is traced nobody has to look for them. */
+  hasLinks = false
 
   /**
    * @param stream the stream's name or ARN
@@ -106,6 +108,7 @@ export class StreamTelemetry {
     const spanContext = trace.getSpanContext(active)
     this.#lastContext = active
     this.#lastLink = spanContext !== undefined && isSpanContextValid(spanContext) ? { context: spanContext } : undefined
+    if (this.#lastLink !== undefined) this.hasLinks = true
     return this.#lastLink
   }
 
@@ -161,7 +164,7 @@ export class StreamTelemetry {
     if (code === 'ERR_EXPIRED') this.#instruments.userRecordExpired.add(userRecords, this.#ofStream)
   }
 
-  /** User records are sent again of which a copy is (`misplaced`) or may be (`unknown`) in the stream. */
+  /** An unacknowledged copy of user records is (`misplaced`) or may be (`unknown`) in the stream. */
   possibleDuplicates(userRecords: number, why: 'misplaced' | 'unknown'): void {
     this.#instruments.possibleDuplicates.add(userRecords, { ...this.#ofStream, [EARLIER_COPY]: why })
   }

@@ -1,19 +1,16 @@
 import type { Link } from '@opentelemetry/api'
-import { type Backoff, backoffMs, errorCode, type Kinesis, type StreamDescription, timedKinesis } from '@shardwise/core'
+import { type Kinesis, type StreamDescription, timedKinesis } from '@shardwise/core'
 import type { ShardMap } from '@shardwise/records'
 import { Alarm } from './alarm.ts'
-import { collect, type InFlight } from './collector.ts'
-import type { ProducerError } from './errors.ts'
+import { collect } from './collector.ts'
 import { Fifo } from './fifo.ts'
-import type { Lane } from './lane.ts'
-import { type Distribution, Lanes, type ResendOptions } from './lanes.ts'
+import { type Distribution, Lanes } from './lanes.ts'
 import type { ResolvedOptions } from './options.ts'
-import { type Attempt, addAttempt, changeLastAttempt, type EarlierCopy, type Pending, sizeOf } from './pending.ts'
-import { type Answers, type Place, putRecords, type Refusal } from './put-records.ts'
-import { closed, expired, keyMissing, type OnSettled, type Rejection, refused, reject, throttled } from './rejection.ts'
-import { type SealedRecord, sealLone, type Unsealed, unseal } from './sealed-record.ts'
-import { Strays } from './strays.ts'
-import { StreamTelemetry } from './stream-telemetry.ts'
+import type { Pending } from './pending.ts'
+import { closed, expired, keyMissing, type OnSettled, type Rejection, reject } from './rejection.ts'
+import { type SealedRecord, sealLone } from './sealed-record.ts'
+import { nextLookMs, Sender } from './sender.ts'
+import { Settlement } from './settlement.ts'
 import { StreamWatch } from './stream-watch.ts'
 import type { ProducerEvent } from './telemetry.ts'
 import { type CheckedRecord, MAX_RECORD_BYTES, tooLarge } from './user-record.ts'
@@ -29,56 +26,25 @@ export interface StreamWriterOptions extends Omit<ResolvedOptions, 'stream' | 'e
   readonly isFlushing: () => boolean
 }
 
-const BACKOFF: Backoff = { baseMs: 50, maxMs: 2_000 }
-
-/** What a request was refused for that one record in it is to blame for. */
-const INVALID = new Set([
-  'InvalidArgumentException',
-  'ValidationException',
-  'SerializationException',
-  'RequestEntityTooLargeException',
-])
-
-/** What an attempt is called that was accepted by a shard where not all of it belongs; the KPL calls it "Wrong Shard". */
-const WRONG_SHARD = 'WrongShard'
-
-/**
- * Gets user records into one stream: into lanes by the shard map, from there into requests, and by each answer to
- * acknowledgement, another attempt, or rejection.
- */
+/** Gets user records into one stream: into lanes, as far as is known of the stream, and from there to the sender. */
 export class StreamWriter {
   readonly #options: StreamWriterOptions
-  readonly #kinesis: Kinesis
   readonly #lanes: Lanes
   readonly #watch: StreamWatch
-  readonly #strays: Strays
+  readonly #settlement: Settlement
+  readonly #sender: Sender
   readonly #alarm: Alarm
   readonly #abort = new AbortController()
   /** Records that came before it was known how to send them. */
   readonly #unrouted = new Fifo<{ readonly record: CheckedRecord; readonly pending: Pending }>()
-  /** Everything that was sent and has no outcome yet, strays too. */
-  readonly #inFlight = new Set<InFlight>()
   /** The largest record that the stream takes. */
   #maxRecordBytes = MAX_RECORD_BYTES
-  readonly #telemetry: StreamTelemetry
-  /** What was ever written, what of it has no outcome yet, and the bytes of that. */
-  #received = 0
-  #pending = 0
-  #pendingBytes = 0
-  /** Whether some put was made while a span was active. */
-  #hasLinks = false
-  #requests = 0
   #pumpScheduled = false
 
   constructor(options: StreamWriterOptions) {
     this.#options = options
     this.#alarm = new Alarm(options.clock, () => this.#pump())
-    this.#telemetry = new StreamTelemetry(options.stream, () => ({
-      received: this.#received,
-      pending: this.#pending,
-      pendingBytes: this.#pendingBytes,
-    }))
-    this.#kinesis = timedKinesis(options.kinesis, options.clock, options.requestTimeout)
+    this.#settlement = new Settlement(options)
     // The partition key of an aggregate is one byte.
     const aggregationMaxSize = (): number => Math.min(options.aggregationMaxSize, this.#maxRecordBytes - 1)
     this.#lanes = new Lanes({
@@ -87,28 +53,31 @@ export class StreamWriter {
         return aggregationMaxSize()
       },
     })
-    this.#watch = new StreamWatch({
+    const common = {
       ...options,
-      kinesis: this.#kinesis,
+      kinesis: timedKinesis(options.kinesis, options.clock, options.requestTimeout),
       signal: this.#abort.signal,
+      emit: (event: ProducerEvent) => this.#emit(event),
+    }
+    this.#watch = new StreamWatch({
+      ...common,
       onMap: (map) => this.#useMap(map),
       onDescription: (description) => this.#useDescription(description),
-      emit: (event) => this.#emit(event),
     })
-    this.#strays = new Strays({
+    this.#sender = new Sender({
+      ...common,
       lanes: this.#lanes,
       watch: this.#watch,
+      settlement: this.#settlement,
       onDistribution: (distribution) => this.#distribute(distribution),
-      acknowledge: (each, place) => this.#acknowledge(each, place),
-      resend: (each, place, alone) => this.#resend(each, place, alone),
+      onProgress: () => this.hurry(),
     })
   }
 
   /** When the oldest of what has no outcome yet was put; Infinity if everything has. */
   get oldestMs(): number {
-    let oldest = Math.min(this.#lanes.oldestMs, this.#unrouted.first?.pending.arrivedMs ?? Number.POSITIVE_INFINITY)
-    for (const { sealed } of this.#inFlight) oldest = Math.min(oldest, sealed.expiresMs - this.#options.recordTtl)
-    return oldest
+    const unroutedMs = this.#unrouted.first?.pending.arrivedMs ?? Number.POSITIVE_INFINITY
+    return Math.min(unroutedMs, this.#lanes.oldestMs, this.#sender.oldestMs)
   }
 
   /** Its name or ARN. */
@@ -118,23 +87,19 @@ export class StreamWriter {
 
   /** A link to the span that is active now, if there is one, for what is put now. */
   linkOf(): Link | undefined {
-    const link = this.#telemetry.linkOf()
-    if (link !== undefined) this.#hasLinks = true
-    return link
+    return this.#settlement.telemetry.linkOf()
   }
 
   /** Takes a user record. It must not be called again after {@link abort}. */
   write(record: CheckedRecord, pending: Pending, nowMs: number): void {
-    this.#received++
-    this.#pending++
-    this.#pendingBytes += sizeOf(pending)
+    this.#settlement.begin(pending)
     this.#watch.refreshIfDue(nowMs)
     if (!this.#watch.isReady || this.#unrouted.length > 0 || !this.#isPlain(record)) {
       this.#unrouted.push({ record, pending })
       void this.#watch.start()
       this.#route(nowMs)
       if (this.#unrouted.length > 0) this.#alarm.setBy(pending.arrivedMs + this.#options.recordTtl, nowMs)
-    } else if (this.#lanes.add(record, pending, nowMs, this.#hasRoom)) {
+    } else if (this.#lanes.add(record, pending, nowMs, this.#sender.hasRoom)) {
       this.hurry()
     } else {
       this.#alarm.setBy(nowMs + this.#options.recordMaxBufferedTime, nowMs)
@@ -144,7 +109,7 @@ export class StreamWriter {
   /** Rejects a user record that was never written. */
   turnAway(record: CheckedRecord, pending: Pending, rejection: Rejection, onSettled: OnSettled): void {
     const { isNamed, stream, recordTtl } = this.#options
-    this.#telemetry.rejected(rejection.code, 1)
+    this.#settlement.telemetry.rejected(rejection.code, 1)
     reject(sealLone(record, pending, recordTtl), rejection, isNamed ? stream : undefined, onSettled)
   }
 
@@ -169,19 +134,12 @@ export class StreamWriter {
     const rejection = closed(this.#options.stream)
     for (const sealed of this.#lanes.drain()) this.#reject(sealed, rejection)
     this.#rejectUnrouted(Number.POSITIVE_INFINITY, rejection)
-    for (const each of this.#strays.takeExpired(Number.POSITIVE_INFINITY)) {
-      this.#mark(each.sealed, 'misplaced')
-      this.#finish(each, rejection)
-    }
-    this.#telemetry.close()
+    this.#sender.rejectStrays(Number.POSITIVE_INFINITY, rejection)
+    this.#settlement.telemetry.close()
   }
 
   get #nowMs(): number {
     return this.#options.clock.monotonicMs()
-  }
-
-  get #hasRoom(): boolean {
-    return this.#requests < this.#options.maxRequestsInFlight
   }
 
   #useMap(map: ShardMap | undefined): void {
@@ -239,7 +197,7 @@ export class StreamWriter {
       if (misfit !== undefined && this.#watch.isDescriptionPending) return
       this.#unrouted.shift()
       if (misfit !== undefined) this.#reject(sealLone(record, pending, this.#options.recordTtl), misfit)
-      else if (this.#lanes.add(record, pending, nowMs, this.#hasRoom)) this.hurry()
+      else if (this.#lanes.add(record, pending, nowMs, this.#sender.hasRoom)) this.hurry()
       else this.#alarm.setBy(nowMs + this.#options.recordMaxBufferedTime, nowMs)
     }
   }
@@ -264,13 +222,14 @@ export class StreamWriter {
     const nowMs = this.#nowMs
     const flushing = this.#options.isFlushing()
     const nextExpiryMs = this.#rejectExpired(nowMs)
-    while (this.#hasRoom) {
+    while (this.#sender.hasRoom) {
       const batch = collect(this.#lanes, nowMs, flushing, this.#options)
       if (batch.length === 0) break
-      void this.#send(batch)
+      void this.#sender.send(batch)
     }
     let dueMs = nextExpiryMs
-    for (const lane of this.#lanes.active) dueMs = Math.min(dueMs, nowMs + lane.waitMs(nowMs, this.#hasRoom, flushing))
+    for (const lane of this.#lanes.active)
+      dueMs = Math.min(dueMs, nowMs + lane.waitMs(nowMs, this.#sender.hasRoom, flushing))
     // A timer that nobody needs would keep the process alive.
     if (dueMs === Number.POSITIVE_INFINITY) this.#alarm.cancel()
     else this.#alarm.setBy(dueMs, nowMs)
@@ -279,212 +238,21 @@ export class StreamWriter {
   /** Rejects what is too old, wherever it waits. Returns when the next expires of what isn't in a lane. */
   #rejectExpired(nowMs: number): number {
     const { stream, recordTtl } = this.#options
-    for (const lane of this.#lanes.active) {
-      const alive = lane.takeExpired(nowMs).flatMap((sealed) => this.#rejectExpiredIn(sealed, nowMs))
-      if (alive.length > 0) this.#lanes.putBack(lane, alive, this.#nextLookMs(nowMs))
-    }
-    for (const each of this.#strays.takeExpired(nowMs)) {
-      this.#mark(each.sealed, 'misplaced')
-      this.#finish(each, expired(stream, recordTtl, this.#watch.lastError))
-    }
+    // All are taken out before the first is rejected: a rejection makes room, and then what waits for room comes into lanes.
+    const late = [...this.#lanes.active].flatMap((lane) =>
+      this.#lanes.takeExpired(lane, nowMs, nextLookMs(nowMs, recordTtl)),
+    )
+    for (const sealed of late) this.#reject(sealed, expired(stream, recordTtl))
+    this.#sender.rejectStrays(nowMs, expired(stream, recordTtl, this.#watch.lastError))
     this.#rejectUnrouted(nowMs - recordTtl, expired(stream, recordTtl, this.#watch.lastError))
     const unroutedMs = (this.#unrouted.first?.pending.arrivedMs ?? Number.POSITIVE_INFINITY) + recordTtl
-    return Math.min(unroutedMs, this.#strays.nextExpiryMs)
-  }
-
-  /** Rejects those user records of a Kinesis record that are too old; returns those that aren't. */
-  #rejectExpiredIn(sealed: SealedRecord, nowMs: number): Unsealed[] {
-    const { stream, recordTtl } = this.#options
-    const { old = [], alive = [] } = Object.groupBy(unseal(sealed), ({ pending }) =>
-      pending.arrivedMs + recordTtl > nowMs ? 'alive' : 'old',
-    )
-    const rejection = expired(stream, recordTtl)
-    for (const { record, pending } of old) this.#rejectAll(sealLone(record, pending, recordTtl), rejection)
-    return alive
-  }
-
-  /** Taking an aggregate apart for every record that expires would cost too much: not before this time again. */
-  #nextLookMs(nowMs: number): number {
-    return nowMs + this.#options.recordTtl / 100
-  }
-
-  async #send(batch: readonly InFlight[]): Promise<void> {
-    const { stream, clock } = this.#options
-    const sent = { atMs: clock.monotonicMs(), wallMs: clock.wallMs() }
-    this.#requests++
-    for (const each of batch) this.#inFlight.add(each)
-    const records = batch.map(({ sealed }) => sealed)
-    const span = this.#telemetry.requestSent({
-      kinesisRecords: records.length,
-      userRecords: records.reduce((sum, { pending }) => sum + pending.length, 0),
-      bytes: records.reduce((sum, { bytes }) => sum + bytes, 0),
-      links: this.#hasLinks ? linksOf(records) : [],
-    })
-    const answers = await span.within(() => putRecords(this.#kinesis, stream, records, this.#abort.signal))
-    this.#requests--
-    const failed = answers.answers.filter((answer) => 'outcome' in answer).length
-    span.answered({ durationMs: clock.monotonicMs() - sent.atMs, failed, error: answers.failure?.error })
-    this.#answered(batch, answers, sent)
-    this.hurry()
-  }
-
-  #answered(batch: readonly InFlight[], { answers, failure }: Answers, sent: { atMs: number; wallMs: number }): void {
-    if (failure !== undefined && !this.#abort.signal.aborted) {
-      const { error, outcome } = failure
-      this.#options.logger.warn({ err: error, stream: this.#options.stream, outcome }, 'PutRecords failed')
-      this.#emit({ type: 'requestFailed', error, outcome, kinesisRecords: batch.length })
-    }
-    const nowMs = this.#nowMs
-    const took = { sentMs: sent.wallMs, durationMs: nowMs - sent.atMs }
-    const success: Attempt = { ...took, code: undefined, message: undefined }
-    const slowed = new Set<Lane>()
-    for (const [index, each] of batch.entries()) {
-      const answer = answers[index]!
-      if ('outcome' in answer) {
-        const { error, outcome } = answer
-        if (outcome === 'throttled') slowed.add(each.lane)
-        const code = errorCode(error)
-        addAttempt(each.sealed.pending, { ...took, code, message: error.message })
-        this.#telemetry.attemptFailed(each.lane.shardId, code, each.sealed.pending.length)
-        this.#failed(each, answer, batch.length)
-      } else {
-        addAttempt(each.sealed.pending, success)
-        this.#strays.judge(each, answer)
-      }
-    }
-    for (const { bucket, shardId } of slowed) {
-      bucket.throttled(sent.atMs, nowMs)
-      this.#emit({ type: 'throttled', shardId, bytesPerSecond: bucket.bytesPerSecond })
-    }
-  }
-
-  #acknowledge(each: InFlight, { shardId, sequenceNumber }: Place): void {
-    const { lane, sealed } = each
-    let userBytes = 0
-    for (const [subSequenceNumber, pending] of sealed.pending.entries()) {
-      const { attempts, earlierCopy } = pending
-      pending.resolve({ shardId, sequenceNumber, subSequenceNumber, attempts, earlierCopy })
-      userBytes += pending.bytes
-      this.#settled(pending)
-    }
-    this.#telemetry.accepted({
-      shardId,
-      userRecords: sealed.pending.length,
-      userBytes,
-      bytes: sealed.bytes,
-      attempts: attemptsOf(sealed),
-      bufferingMs: each.sentAtMs - (sealed.expiresMs - this.#options.recordTtl),
-    })
-    this.#inFlight.delete(each)
-    this.#lanes.settle(lane, sealed)
-    this.hurry()
-  }
-
-  #resend(each: InFlight, { shardId, sequenceNumber }: Place, alone: boolean): void {
-    const { lane, sealed } = each
-    this.#mark(sealed, 'misplaced')
-    changeLastAttempt(sealed.pending, {
-      code: WRONG_SHARD,
-      message: `accepted by ${shardId}, where not all that was sent with it belongs`,
-    })
-    this.#emit({
-      type: 'misplaced',
-      predictedShardId: lane.shardId,
-      shardId,
-      sequenceNumber,
-      userRecords: sealed.pending.length,
-    })
-    const rejection = this.#endOf(sealed)
-    if (rejection !== undefined) {
-      this.#finish(each, rejection)
-      return
-    }
-    this.#telemetry.attemptFailed(lane.shardId, WRONG_SHARD, sealed.pending.length)
-    this.#telemetry.possibleDuplicates(sealed.pending.length, 'misplaced')
-    // After a reshard at once; but what went wrong by a fresh map, or a second time, may go wrong again.
-    const isSuspect = !lane.retired || attemptsOf(sealed) > 1
-    this.#sendAgain(each, isSuspect ? this.#nowMs + this.#backoffMs(sealed) : 0, { parts: unseal(sealed), alone })
-  }
-
-  #failed(each: InFlight, { outcome, error }: Refusal, sentTogether: number): void {
-    const { lane, sealed } = each
-    const { stream, failIfThrottled } = this.#options
-    if (outcome === 'unknown') {
-      this.#mark(sealed, 'unknown')
-      // Whoever carries the request that was given up may still read its bytes.
-      sealed.builder = undefined
-    }
-    for (const pending of sealed.pending) pending.lastError = error
-    // One of them is to blame; each by itself will show which.
-    const isSuspect = outcome === 'fatal' && sentTogether > 1 && INVALID.has(errorCode(error))
-    const rejection =
-      outcome === 'fatal' && !isSuspect
-        ? refused(stream, error)
-        : outcome === 'throttled' && failIfThrottled
-          ? throttled(stream, error)
-          : this.#endOf(sealed)
-    if (rejection !== undefined) {
-      this.#finish(each, rejection)
-      return
-    }
-    sealed.isSuspect = isSuspect
-    if (outcome === 'unknown') this.#telemetry.possibleDuplicates(sealed.pending.length, 'unknown')
-    this.#emit({ type: 'sentAgain', cause: outcome, shardId: lane.shardId, userRecords: sealed.pending.length, error })
-    this.#sendAgain(each, isSuspect ? 0 : this.#nowMs + this.#backoffMs(sealed))
-  }
-
-  /** The same bytes again, or where they can't stay together what is not too old of their user records. */
-  #sendAgain(each: InFlight, pausedUntilMs: number, options?: ResendOptions): void {
-    const { lane, sealed } = each
-    const nowMs = this.#nowMs
-    this.#inFlight.delete(each)
-    if (sealed.expiresMs <= nowMs) {
-      const parts = this.#rejectExpiredIn(sealed, nowMs)
-      this.#lanes.resend(lane, sealed, pausedUntilMs, { ...options, parts, notBeforeMs: this.#nextLookMs(nowMs) })
-    } else if (options === undefined) {
-      this.#lanes.retry(lane, sealed, pausedUntilMs)
-    } else {
-      this.#lanes.resend(lane, sealed, pausedUntilMs, options)
-    }
-    this.hurry()
-  }
-
-  /** Why a Kinesis record is not sent again, if it isn't. */
-  #endOf(sealed: SealedRecord): Rejection | undefined {
-    const { stream } = this.#options
-    if (this.#abort.signal.aborted) return closed(stream)
-    return this.#lanes.hasPlaceFor(sealed) ? undefined : keyMissing(stream)
-  }
-
-  #backoffMs(sealed: SealedRecord): number {
-    return backoffMs(attemptsOf(sealed), BACKOFF, this.#options.random)
-  }
-
-  /** Rejects what is in flight. */
-  #finish(each: InFlight, rejection: Rejection): void {
-    const { lane, sealed } = each
-    this.#rejectAll(sealed, rejection)
-    this.#inFlight.delete(each)
-    this.#lanes.settle(lane, sealed)
-    this.hurry()
+    return Math.min(unroutedMs, this.#sender.nextExpiryMs)
   }
 
   /** Rejects what waits in a lane, or never came into one. */
   #reject(sealed: SealedRecord, rejection: Rejection): void {
-    this.#rejectAll(sealed, rejection)
+    this.#settlement.reject(sealed, rejection)
     this.#lanes.discard(sealed)
-  }
-
-  #rejectAll(sealed: SealedRecord, rejection: Rejection): void {
-    const { isNamed, stream } = this.#options
-    this.#telemetry.rejected(rejection.code, sealed.pending.length)
-    reject(sealed, rejection, isNamed ? stream : undefined, (pending, error) => this.#settled(pending, error))
-  }
-
-  #settled(pending: Pending, error?: ProducerError): void {
-    this.#pending--
-    this.#pendingBytes -= sizeOf(pending)
-    this.#options.onSettled(pending, error)
   }
 
   #rejectUnrouted(arrivedBeforeMs: number, rejection: Rejection): void {
@@ -494,11 +262,6 @@ export class StreamWriter {
     }
   }
 
-  /** A copy that certainly is in the stream says more than one that may be. */
-  #mark(sealed: SealedRecord, earlierCopy: EarlierCopy): void {
-    for (const pending of sealed.pending) if (pending.earlierCopy !== 'misplaced') pending.earlierCopy = earlierCopy
-  }
-
   #emit(event: ProducerEvent): void {
     try {
       this.#options.onEvent(event)
@@ -506,12 +269,4 @@ export class StreamWriter {
       this.#options.logger.error({ err: error, event: event.type }, 'onEvent threw')
     }
   }
-}
-
-function linksOf(records: readonly SealedRecord[]): Link[] {
-  return records.flatMap(({ pending }) => pending.flatMap(({ link }) => link ?? []))
-}
-
-function attemptsOf({ pending }: SealedRecord): number {
-  return pending[0]?.attempts.length ?? 1
 }

@@ -13,7 +13,7 @@ import { Producer, type ProducerOptions } from '../src/index.ts'
 import { Lane } from '../src/lane.ts'
 import { BuilderPool } from '../src/open-aggregate.ts'
 import { RateBucket } from '../src/rate-bucket.ts'
-import { unseal } from '../src/sealed-record.ts'
+import { type Unsealed, unseal } from '../src/sealed-record.ts'
 import { pendingOf } from './pending.ts'
 import {
   HALF,
@@ -305,7 +305,11 @@ describe('prediction and limits', () => {
     addTo(lane, 'younger', 900, 900)
     addTo(lane, 'older', 0, 900)
     expect(lane.waitMs(900, false, false)).toBe(100)
-    const expired = lane.takeExpired(1_000).flatMap(unseal)
+    const expired: Unsealed[] = []
+    lane.replaceExpired(1_000, (sealed) => {
+      expired.push(...unseal(sealed))
+      return []
+    })
     expect(expired.map(({ record }) => textOf(record.data))).toEqual(['older'])
   })
 
