@@ -20,11 +20,33 @@ export const EARLIER_COPY = 'shardwise.earlier_copy'
 const OF_STREAM = [STREAM_NAME]
 const OF_SHARD = [STREAM_NAME, SHARD_ID]
 
+/** Of which kind each metric is. */
+export interface MetricKinds {
+  readonly userRecordsReceived: 'counter'
+  readonly userRecordsPending: 'up-down counter'
+  readonly userRecordsDataPending: 'up-down counter'
+  readonly userRecordsPut: 'counter'
+  readonly userRecordsDataPut: 'counter'
+  readonly userRecordsFailed: 'counter'
+  readonly userRecordExpired: 'counter'
+  readonly kinesisRecordsPut: 'counter'
+  readonly kinesisRecordsDataPut: 'counter'
+  readonly kinesisRecordsFailed: 'counter'
+  readonly errorsByCode: 'counter'
+  readonly possibleDuplicates: 'counter'
+  readonly retriesPerRecord: 'histogram'
+  readonly bufferingTime: 'histogram'
+  readonly userRecordsPerKinesisRecord: 'histogram'
+  readonly requestTime: 'histogram'
+  readonly kinesisRecordsPerRequest: 'histogram'
+  readonly userRecordsPerRequest: 'histogram'
+}
+
 /**
  * Every metric of a producer. Histograms get one sample for each Kinesis record or request, never for each user record:
  * that would cost more than putting it.
  */
-export const METRICS = {
+export const METRICS: { readonly [Key in keyof MetricKinds]: Metric & { readonly kind: MetricKinds[Key] } } = {
   userRecordsReceived: {
     name: 'shardwise.producer.user_records_received',
     kpl: 'UserRecordsReceived',
@@ -175,4 +197,4 @@ export const METRICS = {
     attributes: OF_STREAM,
     advice: { explicitBucketBoundaries: [1, 5, 10, 50, 100, 500, 1_000, 5_000, 10_000, 50_000, 100_000] },
   },
-} as const satisfies Record<string, Metric>
+}

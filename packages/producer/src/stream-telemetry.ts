@@ -95,7 +95,7 @@ export class StreamTelemetry {
       result.observe(userRecordsDataPending, pendingBytes, this.#ofStream)
       if (!this.#isClosed) return
       // Not before all callbacks were called: the SDK is going through them.
-      await undefined
+      await Promise.resolve()
       this.#meter.removeBatchObservableCallback(onCollect, observables)
     }
     this.#meter.addBatchObservableCallback(onCollect, observables)
