@@ -28,6 +28,11 @@ test('a request may take half as long as a record at most', () => {
   expect(resolveOptions({ recordTtl: 2_000, requestTimeout: 9_000 }).requestTimeout).toBe(9_000)
 })
 
+test('a record does not wait for company until it expires', () => {
+  expect(resolveOptions({ recordMaxBufferedTime: 60_000 }).recordMaxBufferedTime).toBe(15_000)
+  expect(resolveOptions({ recordTtl: 100 }).recordMaxBufferedTime).toBe(50)
+})
+
 test.each([
   ['ordering', 'shard', 'one of "key", "none"'],
   ['aggregation', 'never', 'true, false or "always"'],

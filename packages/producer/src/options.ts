@@ -71,7 +71,7 @@ export interface ProducerOptions<Value = Uint8Array | string> extends ProducerEn
   readonly collectionMaxCount?: number
   /** Bytes in a request, at most. Default 10 MiB, the service's limit; the KPL stays at the 5 MiB it once was. */
   readonly collectionMaxSize?: number
-  /** How long a user record waits for others to share its aggregate. Default 100; 0 sends at once when its shard is idle. */
+  /** How long a user record waits for others to share its aggregate, half of `recordTtl` at most. Default 100; 0 sends at once when its shard is idle. */
   readonly recordMaxBufferedTime?: number
   /** How long a record may take from `put` to its acknowledgement. Default 30,000. */
   readonly recordTtl?: number
@@ -150,7 +150,6 @@ export function resolveOptions<Value>(given: ProducerOptions<Value>): ResolvedOp
     aggregationMaxCount: 2 ** 32 - 1,
     collectionMaxCount: 500,
     collectionMaxSize: 10 * 2 ** 20,
-    recordMaxBufferedTime: 100,
     recordTtl,
     requestTimeout: Math.min(REQUEST_TIMEOUT_MS, recordTtl / 2),
     rateLimit: 150,
@@ -161,6 +160,8 @@ export function resolveOptions<Value>(given: ProducerOptions<Value>): ResolvedOp
     clock: systemClock,
     random: Math.random,
     ...others,
+    // What waits until it expires is never sent.
+    recordMaxBufferedTime: Math.min(options.recordMaxBufferedTime ?? 100, recordTtl / 2),
     logger: options.logger ?? defaultLogger(),
     encode: codec === undefined ? undefined : encoderOf(codec),
   }
