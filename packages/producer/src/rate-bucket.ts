@@ -4,12 +4,16 @@ const BYTES_PER_SECOND = 2 ** 20
 
 /** A throttle lowers the rate to so much of what it was. */
 const DECREASE = 0.8
-/** But not lower than this, so that no record waits for minutes. */
+/** But not below so much of what the shard went on accepting in the last second, however many throttles there were in it. */
+const STILL_ACCEPTED = 0.9
+/** Nor below this, so that no record waits for minutes. */
 const LEAST = 0.01
+/** For so many moments it is remembered how much went then. */
+const REMEMBERED = 500
 /**
  * How many records it takes to get back to a rate of 1 after a throttle; to a lower rate proportionally fewer. So on the
  * way back every record adds as much to a low rate as to a high one, and that is what makes rates equal in the end. With
- * half as many, 50 producers at one shard have over 2 % of their records throttled (`rate-bucket.test.ts`).
+ * half as many, 50 producers at one shard have over 2 % of their records throttled (`rate-bucket-sharing.test.ts`).
  */
 const CYCLE = 4_000
 const LEAST_CYCLE = 20
@@ -66,6 +70,10 @@ export class RateBucket {
   #takenAtMs: number
   /** What was taken, of which a second later a third is left: about the rate that is really used. */
   #used = 0
+  /** The same without what was in requests that were throttled. */
+  #accepted = 0
+  /** What was taken lately, by when. */
+  readonly #sent: { readonly atMs: number; cost: number }[] = []
   #cut: Cut | undefined
   /** A record goes when more than this is saved, in seconds of the quota. Below 0 it goes the earlier. Around 0 on average. */
   #stretch = 0
@@ -101,6 +109,10 @@ export class RateBucket {
     this.#advance(nowMs)
     const cost = Math.max(1 / RECORDS_PER_SECOND, bytes / BYTES_PER_SECOND)
     this.#used += cost
+    this.#accepted += cost
+    const latest = this.#sent.at(-1)
+    if (latest?.atMs === this.#atMs) latest.cost += cost
+    else if (this.#sent.push({ atMs: this.#atMs, cost }) === 2 * REMEMBERED) this.#sent.splice(0, REMEMBERED)
     if (this.#rate === Number.POSITIVE_INFINITY) return
     this.#records -= 1
     this.#bytes -= bytes
@@ -116,11 +128,13 @@ export class RateBucket {
   /** A request that was sent at `sentAtMs` was throttled. One that was under way at the last throttle tells nothing new. */
   throttled(sentAtMs: number, nowMs: number): void {
     this.#advance(nowMs)
+    const refused = this.#sent.findLast(({ atMs }) => atMs <= sentAtMs)?.cost ?? 0
+    this.#accepted -= refused * Math.exp((sentAtMs - this.#atMs) / 1_000)
     if (this.#cut !== undefined && sentAtMs < this.#cut.atMs) return
     const from = Math.min(this.#rate, Math.max(this.#used, MODEST))
-    const rate = Math.max(from * DECREASE, Math.min(LEAST, this.#ceiling))
-    const cycle = Math.max(CYCLE * from, LEAST_CYCLE)
-    this.#cut = { from, depth: Math.max(0, from - rate), cycle, atMs: this.#atMs, steps: 0 }
+    const rate = Math.max(from * DECREASE, (this.#accepted - refused) * STILL_ACCEPTED, Math.min(LEAST, this.#ceiling))
+    if (rate >= this.#rate) return
+    this.#cut = { from, depth: from - rate, cycle: Math.max(CYCLE * from, LEAST_CYCLE), atMs: this.#atMs, steps: 0 }
     this.#rate = rate
     this.#stretch = Math.min(this.#stretch, rate * LONGEST_STRETCH_SECONDS)
     // What was saved, the shard has granted to others.
@@ -144,7 +158,9 @@ export class RateBucket {
     if (nowMs <= this.#atMs) return
     const seconds = (nowMs - this.#atMs) / 1_000
     this.#atMs = nowMs
-    this.#used *= Math.exp(-seconds)
+    const faded = Math.exp(-seconds)
+    this.#used *= faded
+    this.#accepted *= faded
     if (this.#saved - this.#stretch > this.#rate * AMPLE) this.#rise(seconds * FASTEST_STEPS)
     if (Number.isFinite(this.#rate)) {
       const most = Math.max(this.#rate, 2 * this.#stretch)
