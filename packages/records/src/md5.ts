@@ -15,7 +15,7 @@ const WORDS = Int32Array.from(
 const block = new Int32Array(16)
 
 /**
- * The MD5 (RFC 1321) of short ASCII text: 0.2 µs for a key of a dozen characters, where a call into `node:crypto` takes
+ * The MD5 (RFC 1321) of short ASCII text: 0.17 µs for a key of a dozen characters, where a call into `node:crypto` takes
  * 0.3 and then gives text to be parsed.
  *
  * @param digest 16 bytes; left as they are if it answers false

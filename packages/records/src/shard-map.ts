@@ -67,7 +67,7 @@ export class ShardMap<Shard extends ShardRange = ShardRange> {
     return undefined
   }
 
-  /** `predict(hashKeyOf(partitionKey))` at a third of the cost: by the first bits of the hash key, wherever they tell. */
+  /** The same as `predict(hashKeyOf(partitionKey))`, by the first bits of the hash key wherever they tell: a quarter cheaper. */
   predictKey(partitionKey: string): Shard | undefined {
     const top = hashKeyTopOf(partitionKey)
     const count = countUpTo(this.#tops, top)
