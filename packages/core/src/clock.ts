@@ -1,3 +1,5 @@
+import { performance } from 'node:perf_hooks'
+
 /**
  * The only way to time in this project. A real one is {@link systemClock}; tests and the simulation pass their own, so
  * that nothing sleeps for real and every run can be replayed.

@@ -1,5 +1,6 @@
 import { KinesisClient, type KinesisClientConfig } from '@aws-sdk/client-kinesis'
 import { NodeHttpHandler } from '@smithy/node-http-handler'
+import { writePutRecordsBodies } from './put-records-body.ts'
 
 /**
  * The Kinesis client that Shardwise makes when it is given none.
@@ -11,7 +12,7 @@ import { NodeHttpHandler } from '@smithy/node-http-handler'
  * @param config region, endpoint, credentials and so on, as for the SDK's client; unset ones come from the SDK's default chain
  */
 export function createKinesisClient(config: KinesisClientConfig = {}): KinesisClient {
-  return new KinesisClient({
+  const client = new KinesisClient({
     requestHandler: new NodeHttpHandler({
       connectionTimeout: 6_000,
       requestTimeout: 30_000,
@@ -22,4 +23,6 @@ export function createKinesisClient(config: KinesisClientConfig = {}): KinesisCl
     maxAttempts: 1,
     ...config,
   })
+  if (config.protocol === undefined) writePutRecordsBodies(client)
+  return client
 }

@@ -37,6 +37,7 @@ export class Alarm {
 
   cancel(): void {
     this.#sleep?.abort(EARLIER)
+    this.#sleep = undefined
     this.#atMs = Number.POSITIVE_INFINITY
   }
 }

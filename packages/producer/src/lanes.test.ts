@@ -6,7 +6,7 @@ import { collect, type InFlight } from './collector.ts'
 import type { Lane } from './lane.ts'
 import { Lanes, type LanesSettings, UNKNOWN_SHARD } from './lanes.ts'
 import { type SealedRecord, unseal } from './sealed-record.ts'
-import type { CheckedRecord } from './user-record.ts'
+import { type CheckedRecord, hashKeyOfRecord } from './user-record.ts'
 
 const SETTINGS: LanesSettings = {
   aggregation: true,
@@ -364,7 +364,7 @@ describe('records without a partition key', () => {
     expect(yard.lanes.distribute('key', 0).flatMap(textsIn).toSorted()).toEqual(['1', '2', '3'])
     for (const { range } of yard.lanes.active) expect([rangeOf(0, 8), rangeOf(8, 16)]).toContainEqual(range)
     for (const { lane, sealed } of yard.send()) {
-      expect(unseal(sealed).every(({ record }) => contains(lane.range, record.hashKey))).toBe(true)
+      expect(unseal(sealed).every(({ record }) => contains(lane.range, hashKeyOfRecord(record)))).toBe(true)
     }
   })
 
@@ -489,7 +489,8 @@ describe('through random reshards', () => {
             const batch = yard.send()
             for (const each of batch) {
               // Without a map the lane's range is all there is.
-              for (const { record } of unseal(each.sealed)) expect(contains(each.lane.range, record.hashKey)).toBe(true)
+              for (const { record } of unseal(each.sealed))
+                expect(contains(each.lane.range, hashKeyOfRecord(record))).toBe(true)
               const busy = new Set(inFlight.flatMap(keysIn))
               expect(keysIn(each).filter((key) => busy.has(key))).toEqual([])
               inFlight.push(each)

@@ -266,15 +266,16 @@ export class Lanes {
     return homeless
   }
 
-  #laneFor({ hashKey }: CheckedRecord): Lane {
+  #laneFor({ partitionKey = '', hashKey }: CheckedRecord): Lane {
     if (this.#distribution === 'service') {
       this.#turn = (this.#turn + 1) % this.#turns.length
       const lane = this.#turns[this.#turn]
       if (lane !== undefined) return lane
     }
-    const shard = this.#map.predict(hashKey)
+    const shard = hashKey === undefined ? this.#map.predictKey(partitionKey) : this.#map.predict(hashKey)
     const lane = shard && this.#lanes.get(shard.shardId)
-    if (lane === undefined) throw new Error(`expected a map without holes, found no shard for the hash key ${hashKey}`)
+    if (lane === undefined)
+      throw new Error(`expected a map without holes, found no shard for ${hashKey ?? partitionKey}`)
     return lane
   }
 

@@ -1,7 +1,7 @@
 import { AggregateBuilder } from '@shardwise/records'
 import type { Pending } from './pending.ts'
 import { type SealedRecord, sealLone } from './sealed-record.ts'
-import type { KeyedRecord } from './user-record.ts'
+import { hashKeyOfRecord, type KeyedRecord } from './user-record.ts'
 
 /**
  * Up to this size a sealed record gets bytes of its own, and its builder is free at once: otherwise a queue of small
@@ -55,14 +55,15 @@ export class OpenAggregate {
       this.#builders.release(builder)
       return sealLone(this.#first, only as Pending, recordTtl, notBeforeMs)
     }
-    const { partitionKey, explicitHashKey, data: built } = builder.build(this.#first.hashKey)
+    const hashKey = hashKeyOfRecord(this.#first)
+    const { partitionKey, explicitHashKey, data: built } = builder.build(hashKey)
     const isCopied = built.length <= COPIED_BYTES
     const data = isCopied ? new Uint8Array(built) : built
     if (isCopied) this.#builders.release(builder)
     return {
       partitionKey,
       explicitHashKey,
-      hashKey: this.#first.hashKey,
+      hashKey,
       data,
       bytes: data.length + Buffer.byteLength(partitionKey),
       pending: this.#pending,

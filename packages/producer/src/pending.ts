@@ -30,6 +30,8 @@ export type EarlierCopy = 'misplaced' | 'unknown'
 
 /** Everything that a `put` is waiting with, beside the bytes. */
 export interface Pending {
+  /** What `put` gave, and how to settle it. */
+  readonly promise: Promise<Receipt>
   readonly resolve: (receipt: Receipt) => void
   readonly reject: (error: Error) => void
   /** The flush that waits for it counts here. */

@@ -188,6 +188,18 @@ describe('back-pressure', () => {
     expect(after()).toEqual({})
   })
 
+  test('ready waits for a turn of the event loop now and then, so that a loop that only puts gets something sent', async () => {
+    const scene = new Scene()
+    scene.put('first')
+    await scene.pass(100)
+    const half = new Uint8Array(800 * 1024)
+    for (let puts = 0; puts < 6; puts++) {
+      await scene.producer.ready
+      scene.put(half)
+    }
+    expect(scene.sent.length).toBeGreaterThan(1)
+  })
+
   test('what waits in line expires there, even while a request gets no answer', async () => {
     const scene = new Scene({ put: never }, { ...options, recordTtl: 1_000 })
     scene.put(data)

@@ -1,6 +1,6 @@
-import { type AggregateBuilder, deaggregate, type HashKey, hashKeyOf, parseHashKey } from '@shardwise/records'
+import { type AggregateBuilder, deaggregate, type HashKey, parseHashKey } from '@shardwise/records'
 import type { Pending } from './pending.ts'
-import type { CheckedRecord } from './user-record.ts'
+import { type CheckedRecord, hashKeyOfRecord } from './user-record.ts'
 
 /** A Kinesis record that is ready to be sent, with everybody who waits for it. */
 export interface SealedRecord {
@@ -35,10 +35,11 @@ export function attemptsOf({ pending }: SealedRecord): number {
  * @param notBeforeMs it doesn't count as expired before
  */
 export function sealLone(record: CheckedRecord, pending: Pending, recordTtl: number, notBeforeMs = 0): SealedRecord {
+  const hashKey = hashKeyOfRecord(record)
   return {
     partitionKey: record.partitionKey,
-    explicitHashKey: record.partitionKey === undefined ? record.explicitHashKey : record.hashKey.toString(),
-    hashKey: record.hashKey,
+    explicitHashKey: record.partitionKey === undefined ? record.explicitHashKey : hashKey.toString(),
+    hashKey,
     data: record.data,
     bytes: record.bytes,
     pending: [pending],
@@ -93,7 +94,6 @@ function checkedAgain(
   data: Uint8Array,
   { bytes }: Pending,
 ): CheckedRecord {
-  const key = partitionKey === undefined ? 0n : hashKeyOf(partitionKey)
-  const hashKey = explicitHashKey === undefined ? key : parseHashKey(explicitHashKey)
+  const hashKey = explicitHashKey === undefined ? undefined : parseHashKey(explicitHashKey)
   return { partitionKey, explicitHashKey, hashKey, data, bytes }
 }

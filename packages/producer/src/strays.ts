@@ -4,6 +4,7 @@ import { type Distribution, type Lanes, UNKNOWN_SHARD } from './lanes.ts'
 import type { Place } from './put-records.ts'
 import { type SealedRecord, unseal } from './sealed-record.ts'
 import type { StreamWatch } from './stream-watch.ts'
+import { hashKeyOfRecord } from './user-record.ts'
 
 export interface StraysOptions {
   readonly lanes: Lanes
@@ -172,5 +173,5 @@ function youngestExpiryMs({ pending, expiresMs }: SealedRecord): number {
 
 function isWhollyIn({ sealed }: InFlight, range: HashRange): boolean {
   if (sealed.pending.length === 1) return contains(range, sealed.hashKey)
-  return unseal(sealed).every(({ record }) => contains(range, record.hashKey))
+  return unseal(sealed).every(({ record }) => contains(range, hashKeyOfRecord(record)))
 }

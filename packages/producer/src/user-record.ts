@@ -1,3 +1,4 @@
+import { Buffer } from 'node:buffer'
 import { type HashKey, hashKeyOf, parseHashKey } from '@shardwise/records'
 import { ProducerError } from './errors.ts'
 
@@ -24,11 +25,16 @@ export interface CheckedRecord {
   readonly partitionKey: string | undefined
   /** Canonical decimal; undefined when the caller gave none. */
   readonly explicitHashKey: string | undefined
-  /** Of a record without a partition key: 0. It only goes where hash keys decide nothing. */
-  readonly hashKey: HashKey
+  /** The explicit hash key as a number. Without one {@link hashKeyOfRecord} works it out where it is needed: it is dear. */
+  readonly hashKey: HashKey | undefined
   readonly data: Uint8Array
   /** Of data and partition key. */
   readonly bytes: number
+}
+
+/** The hash key of a record. Without a partition key it is 0: such records only go where hash keys decide nothing. */
+export function hashKeyOfRecord({ partitionKey, hashKey }: Pick<CheckedRecord, 'partitionKey' | 'hashKey'>): HashKey {
+  return hashKey ?? (partitionKey === undefined ? 0n : hashKeyOf(partitionKey))
 }
 
 /** A user record that can share a Kinesis record: that has a table of partition keys. */
@@ -45,12 +51,10 @@ export const MAX_RECORD_BYTES: number = 2 ** 20
 export const LARGEST_RECORD_BYTES: number = 10 * 2 ** 20
 
 const MAX_PARTITION_KEY_CHARACTERS = 256
-const CACHED_KEYS = 16_384
 
-/** Checks records at the door. Remembers the hash keys of partition keys that came before: MD5 is most of the cost. */
+/** Checks records at the door. */
 export class RecordCheck<Value> {
   readonly #encode: ((value: Value) => Uint8Array | string) | undefined
-  readonly #hashKeys = new Map<string, HashKey>()
 
   /** @param encode makes bytes of the data; without it they are bytes or a string */
   constructor(encode: ((value: Value) => Uint8Array | string) | undefined) {
@@ -77,7 +81,7 @@ export class RecordCheck<Value> {
     return {
       partitionKey,
       explicitHashKey: explicit?.toString(),
-      hashKey: explicit ?? (partitionKey === undefined ? 0n : this.#hashKeyOf(partitionKey)),
+      hashKey: explicit,
       data,
       bytes,
     }
@@ -92,16 +96,6 @@ export class RecordCheck<Value> {
       `put: expected data to be a Uint8Array or a string, got ${data === null ? 'null' : typeof data}.`,
       { record },
     )
-  }
-
-  #hashKeyOf(partitionKey: string): HashKey {
-    let key = this.#hashKeys.get(partitionKey)
-    if (key === undefined) {
-      key = hashKeyOf(partitionKey)
-      if (this.#hashKeys.size >= CACHED_KEYS) this.#hashKeys.clear()
-      this.#hashKeys.set(partitionKey, key)
-    }
-    return key
   }
 }
 
