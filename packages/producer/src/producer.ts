@@ -68,6 +68,7 @@ export class Producer<Value = Uint8Array | string> implements AsyncDisposable {
   readonly #kinesis: Kinesis
   readonly #ownClient: KinesisClient | undefined
   readonly #writers = new Map<string, StreamWriter>()
+  #defaultWriter: StreamWriter | undefined
   /** Records that wait for room, oldest first, and their bytes. */
   readonly #line = new Fifo<InLine>()
   readonly #lineAlarm: Alarm
@@ -194,7 +195,7 @@ export class Producer<Value = Uint8Array | string> implements AsyncDisposable {
       throw new ProducerError('ERR_CLOSED', 'put: the producer is closed. Put before close().', { record })
     }
     const checked = this.#check.check(record)
-    const writer = this.#writerOf(this.#streamOf(record))
+    const writer = this.#writerFor(record)
     if (!this.#isClientChecked) this.#checkClient()
     const pending: Pending = {
       promise,
@@ -234,6 +235,12 @@ export class Producer<Value = Uint8Array | string> implements AsyncDisposable {
     this.#lineAlarm.setBy(pending.arrivedMs + recordTtl, pending.arrivedMs)
   }
 
+  #writerFor(record: UserRecord<Value>): StreamWriter {
+    // What nearly every put comes to: a Map and a check of the name would be a twentieth of its cost.
+    if (record.stream === undefined && this.#defaultWriter !== undefined) return this.#defaultWriter
+    return this.#writerOf(this.#streamOf(record))
+  }
+
   #streamOf(record: UserRecord<Value>): string {
     const stream = record.stream ?? this.#options.stream
     if (typeof stream === 'string' && stream.trim() !== '') return stream
@@ -253,6 +260,7 @@ export class Producer<Value = Uint8Array | string> implements AsyncDisposable {
         isFlushing: () => this.#flushes > 0,
       })
       this.#writers.set(stream, writer)
+      if (stream === this.#options.stream) this.#defaultWriter = writer
     }
     return writer
   }

@@ -8,7 +8,7 @@ import { hashKeyOfRecord } from './user-record.ts'
 
 export interface StraysOptions {
   readonly lanes: Lanes
-  readonly watch: Pick<StreamWatch, 'rangeOf' | 'freshRangeOf' | 'refresh' | 'goWithoutMap' | 'describe'>
+  readonly watch: Pick<StreamWatch, 'rangeOf' | 'freshRangeOf' | 'refresh' | 'goWithoutMap' | 'describeSoon'>
   readonly onDistribution: (distribution: Distribution) => void
   readonly acknowledge: (each: InFlight, place: Place) => void
   /** All of it again; `alone`: each user record for itself. */
@@ -154,9 +154,9 @@ export class Strays {
     this.#options.onDistribution(distribution)
   }
 
-  /** Whether the stream distributes by key; undefined if it may not be asked. */
+  /** Whether the stream distributes by key; undefined if it can't be asked, or doesn't answer soon: then records will show it. */
   async #ask(): Promise<Distribution | undefined> {
-    const description = await this.#options.watch.describe()
+    const description = await this.#options.watch.describeSoon()
     if (description === undefined) return undefined
     return description.distributesByKey ? 'key' : 'service'
   }

@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest'
 import {
   HALF,
   HIGH,
+  never,
   ONE_SHARD,
   Scene,
   SPLIT,
@@ -228,6 +229,20 @@ test('shards that may not be listed are not asked for with every answer, on a st
     await scene.pass(200)
   }
   expect([scene.sent.length, scene.listings]).toEqual([50, 2])
+})
+
+test('a stream that distributes by itself and is not described is found out by a lone record within a second or so', async () => {
+  const scene = new Scene({
+    list: () => [shard('a', 0n, HALF - 1n), shard('b', HALF, MAX_HASH_KEY)],
+    put: (records) => records.map(() => ({ ShardId: 'b', SequenceNumber: '1' })),
+    describe: never,
+  })
+  const outcome = scene.put('x', 'k', '1')
+  await scene.pass(1_000)
+  expect(outcome()).toBeUndefined()
+  await scene.pass(1_000)
+  expect(outcome()?.shardId).toBe('b')
+  expect(scene.events).toContainEqual({ type: 'distributionChanged', distribution: 'service' })
 })
 
 describe('the description of a stream', () => {

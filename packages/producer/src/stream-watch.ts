@@ -163,6 +163,21 @@ export class StreamWatch {
     return this.#describing
   }
 
+  /** The same, but not waited for any longer than the first records wait. */
+  async describeSoon(): Promise<StreamDescription | undefined> {
+    const { clock, signal } = this.#options
+    const known = new AbortController()
+    const asked = this.describe().finally(() => known.abort('it is known'))
+    const late = clock.sleep(PATIENCE_MS, AbortSignal.any([signal, known.signal]))
+    return Promise.race([
+      asked,
+      late.then(
+        () => undefined,
+        () => asked,
+      ),
+    ])
+  }
+
   async #listFirst(): Promise<void> {
     try {
       await this.#shardMap.refresh()
