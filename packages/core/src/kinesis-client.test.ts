@@ -1,3 +1,4 @@
+import { Agent } from 'node:https'
 import { NodeHttpHandler } from '@smithy/node-http-handler'
 import { expect, test } from 'vitest'
 import { createKinesisClient } from './kinesis-client.ts'
@@ -9,4 +10,18 @@ test('the client tries once, over HTTP/1.1, and what the caller sets wins', asyn
   expect(client.config.requestHandler.metadata?.handlerProtocol).toBe('http/1.1')
   expect(await createKinesisClient({ region: 'eu-west-1', maxAttempts: 2 }).config.maxAttempts()).toBe(2)
   client.destroy()
+})
+
+test('settings of a handler are taken over, a handler is used as it is, and undefined counts as not given', async () => {
+  const agent = new Agent({ keepAlive: true })
+  const tuned = createKinesisClient({
+    region: 'eu-west-1',
+    maxAttempts: undefined,
+    requestHandler: { httpsAgent: agent },
+  })
+  expect(await tuned.config.maxAttempts()).toBe(1)
+  expect(tuned.config.requestHandler).toBeInstanceOf(NodeHttpHandler)
+  const handler = new NodeHttpHandler()
+  expect(createKinesisClient({ region: 'eu-west-1', requestHandler: handler }).config.requestHandler).toBe(handler)
+  tuned.destroy()
 })

@@ -1,6 +1,11 @@
 import { KinesisClient, type KinesisClientConfig } from '@aws-sdk/client-kinesis'
-import { NodeHttpHandler } from '@smithy/node-http-handler'
+import { NodeHttpHandler, type NodeHttpHandlerOptions } from '@smithy/node-http-handler'
 import { writePutRecordsBodies } from './put-records-body.ts'
+
+export interface KinesisClientOptions {
+  /** After which a request without an answer is given up. Default 30,000. */
+  readonly requestTimeoutMs?: number
+}
 
 /**
  * The Kinesis client that Shardwise makes when it is given none.
@@ -9,20 +14,36 @@ import { writePutRecordsBodies } from './put-records-body.ts'
  * times the rate (measured against a canned server). One attempt: who retries must know which records may already be in
  * the stream, and the SDK doesn't tell.
  *
- * @param config region, endpoint, credentials and so on, as for the SDK's client; unset ones come from the SDK's default chain
+ * @param config region, endpoint, credentials and so on, as for the SDK's client; unset ones come from the SDK's default chain.
+ *   Settings of a `requestHandler` are taken over, such as a proxy's agent; one that is a handler itself is used as it is
  */
-export function createKinesisClient(config: KinesisClientConfig = {}): KinesisClient {
+export function createKinesisClient(
+  config: KinesisClientConfig = {},
+  { requestTimeoutMs = 30_000 }: KinesisClientOptions = {},
+): KinesisClient {
+  const { requestHandler, ...given } = Object.fromEntries(
+    Object.entries(config).filter(([, value]) => value !== undefined),
+  ) as KinesisClientConfig
   const client = new KinesisClient({
-    requestHandler: new NodeHttpHandler({
-      connectionTimeout: 6_000,
-      requestTimeout: 30_000,
-      throwOnRequestTimeout: true,
-      httpAgent: { keepAlive: true, maxSockets: 256 },
-      httpsAgent: { keepAlive: true, maxSockets: 256 },
-    }),
     maxAttempts: 1,
-    ...config,
+    ...given,
+    requestHandler: isHandler(requestHandler)
+      ? requestHandler
+      : new NodeHttpHandler({
+          connectionTimeout: 6_000,
+          requestTimeout: requestTimeoutMs,
+          throwOnRequestTimeout: true,
+          httpAgent: { keepAlive: true, maxSockets: 256 },
+          httpsAgent: { keepAlive: true, maxSockets: 256 },
+          ...(requestHandler as NodeHttpHandlerOptions | undefined),
+        }),
   })
   if (config.protocol === undefined) writePutRecordsBodies(client)
   return client
+}
+
+function isHandler(
+  handler: KinesisClientConfig['requestHandler'],
+): handler is Extract<KinesisClientConfig['requestHandler'], { handle: unknown }> {
+  return typeof (handler as { handle?: unknown } | undefined)?.handle === 'function'
 }

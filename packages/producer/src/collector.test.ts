@@ -7,7 +7,7 @@ import type { Lanes } from './lanes.ts'
 import { BuilderPool } from './open-aggregate.ts'
 import { RateBucket } from './rate-bucket.ts'
 
-const PLAIN: LaneMode = { aggregates: false, ordered: true }
+const PLAIN: LaneMode = { aggregates: false, ordered: true, keyed: true }
 const settings = { aggregationMaxSize: 1_000, aggregationMaxCount: 100, recordMaxBufferedTime: 0, recordTtl: 30_000 }
 const limits = { collectionMaxCount: 500, collectionMaxSize: 10_000 }
 
@@ -28,7 +28,10 @@ function lanesWith(count: number, records: number, bytes: number): Lanes {
     }
     active.add(lane)
   }
-  return { active, deactivate: (lane: Lane) => active.delete(lane) } as unknown as Lanes
+  const moveBack = (lane: Lane): void => {
+    if (active.delete(lane)) active.add(lane)
+  }
+  return { active, deactivate: (lane: Lane) => active.delete(lane), moveBack } as unknown as Lanes
 }
 
 test('packs the records of many lanes into one request, every lane in its turn', () => {
@@ -55,5 +58,15 @@ test('a record that may be what a request was refused for goes alone', () => {
   const [, second] = [...lanes.active].map((lane) => lane.next(0, false))
   if (second !== undefined) second.isSuspect = true
   const batches = [1, 2, 3].map(() => collect(lanes, 0, false, limits).map(({ lane }) => lane.shardId))
-  expect(batches).toEqual([['s0'], ['s1'], ['s2']])
+  expect(batches).toEqual([['s0', 's2'], ['s1'], []])
+})
+
+test('lanes that had no turn come first in the next request', () => {
+  const lanes = lanesWith(4, 10, 100)
+  const batches = [1, 2, 3].map(() => collect(lanes, 0, false, { ...limits, collectionMaxCount: 3 }))
+  expect(batches.map((batch) => batch.map(({ lane }) => lane.shardId))).toEqual([
+    ['s0', 's1', 's2'],
+    ['s3', 's0', 's1'],
+    ['s2', 's3', 's0'],
+  ])
 })

@@ -6,9 +6,9 @@ import { BuilderPool } from './open-aggregate.ts'
 import { RateBucket } from './rate-bucket.ts'
 import { type SealedRecord, unseal } from './sealed-record.ts'
 
-const AGGREGATED: LaneMode = { aggregates: true, ordered: true }
-const PLAIN: LaneMode = { aggregates: false, ordered: true }
-const UNORDERED: LaneMode = { aggregates: false, ordered: false }
+const AGGREGATED: LaneMode = { aggregates: true, ordered: true, keyed: true }
+const PLAIN: LaneMode = { aggregates: false, ordered: true, keyed: true }
+const UNORDERED: LaneMode = { aggregates: false, ordered: false, keyed: true }
 
 const settings = { aggregationMaxSize: 1_000, aggregationMaxCount: 100, recordMaxBufferedTime: 100, recordTtl: 30_000 }
 
@@ -174,7 +174,7 @@ test('what is left of an expired aggregate stays where it was', () => {
 })
 
 test('where there is no order, what is left of an expired aggregate can be sent like any other', () => {
-  const lane = laneOf({ aggregationMaxCount: 1, recordTtl: 1_000 }, { aggregates: true, ordered: false })
+  const lane = laneOf({ aggregationMaxCount: 1, recordTtl: 1_000 }, { aggregates: true, ordered: false, keyed: true })
   add(lane, 'old')
   lane.replaceExpired(1_000, (sealed) => [{ ...sealed, partitionKey: 'rest', expiresMs: 1_100 }])
   expect(sendAll(lane, 1_000)).toEqual([['rest']])

@@ -15,6 +15,8 @@ export interface LaneMode {
    * any number is.
    */
   readonly ordered: boolean
+  /** Whether all of its records are of its range: otherwise the service puts them anywhere. */
+  readonly keyed: boolean
 }
 
 /** Kinesis records of the same domain are never in flight together, and stay in order. */
@@ -26,6 +28,11 @@ export interface LaneSettings {
   readonly aggregationMaxCount: number
   readonly recordMaxBufferedTime: number
   readonly recordTtl: number
+}
+
+/** When what may have expired is looked at again: a record may be given up by a hundredth of its time late. */
+export function nextLookMs(nowMs: number, recordTtl: number): number {
+  return nowMs + recordTtl / 100
 }
 
 /** The largest that an aggregate grows by itself, even where the stream takes larger ones: readers get it as a whole. */
@@ -196,6 +203,8 @@ export class Lane {
       if (queue.length === 0) this.#queues.delete(domain)
     }
     for (const sealed of elsewhere) this.#push(sealed)
+    // To go through everything for each record that expires would cost too much.
+    this.#nextExpiryMs = Math.max(this.#nextExpiryMs, nextLookMs(nowMs, this.#settings.recordTtl))
     this.#rebuildReady()
   }
 

@@ -530,3 +530,15 @@ describe('through random reshards', () => {
     )
   })
 })
+
+test('what the service was given to put anywhere bars every lane when keys decide again', () => {
+  const yard = new Yard({}, mapOf(0, 8))
+  yard.lanes.distribute('service', 0)
+  yard.add('w', 1)
+  const inFlight = yard.send()
+  yard.lanes.distribute('key', 0)
+  for (const place of [1, 9]) yard.add(`k${place}`, place)
+  expect(yard.send()).toEqual([])
+  yard.settle(...inFlight)
+  expect(textsOf(yard.send()).toSorted()).toEqual([['k1'], ['k9']])
+})

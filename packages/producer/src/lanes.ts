@@ -89,6 +89,11 @@ export class Lanes {
     return lane.add(record, pending, nowMs, hasRoom)
   }
 
+  /** Gives the lanes that are behind it their turn first. */
+  moveBack(lane: Lane): void {
+    if (this.#active.delete(lane)) this.#active.add(lane)
+  }
+
   /** Leaves out a lane that has nothing waiting until something comes. */
   deactivate(lane: Lane): void {
     this.#active.delete(lane)
@@ -194,6 +199,7 @@ export class Lanes {
     return {
       aggregates: isByKey ? aggregation !== false && this.#map !== NO_MAP : aggregation === 'always',
       ordered: isByKey && ordering === 'key',
+      keyed: isByKey,
     }
   }
 
@@ -241,7 +247,8 @@ export class Lanes {
   }
 
   #bar(retired: Lane, made: ReadonlySet<Lane>): void {
-    for (const lane of this.#lanesOver(retired.range)) {
+    // Where the service distributed, a lane had records of any range.
+    for (const lane of retired.mode.keyed ? this.#lanesOver(retired.range) : made) {
       if (!made.has(lane)) continue
       lane.barriers.add(retired)
       retired.barred.add(lane)
@@ -304,7 +311,7 @@ export class Lanes {
 }
 
 function isSame(a: LaneMode, b: LaneMode): boolean {
-  return a.aggregates === b.aggregates && a.ordered === b.ordered
+  return a.aggregates === b.aggregates && a.ordered === b.ordered && a.keyed === b.keyed
 }
 
 /** A lone record is sent as it is, and these bytes are a view into a buffer that will be used again. */

@@ -40,6 +40,8 @@ test.each([
   ['collectionMaxSize', 11 * 2 ** 20, 'a whole number from 52224 to 10485760'],
   ['failIfThrottled', 1, 'true or false'],
   ['onError', 'log', 'a function'],
+  ['requestTimeout', Number.POSITIVE_INFINITY, 'a number from 50 to 2147483647'],
+  ['recordTtl', Number.POSITIVE_INFINITY, 'a number from 100 to 9007199254740991'],
 ])('%s can not be %s', (name, value, expected) => {
   expect(() => resolveOptions({ [name]: value } as never)).toThrow(`option "${name}" must be ${expected}`)
 })
@@ -52,4 +54,8 @@ test('no rate limit is a valid one', () => {
   expect(resolveOptions({ stream: 'flights', rateLimit: Number.POSITIVE_INFINITY }).rateLimit).toBe(
     Number.POSITIVE_INFINITY,
   )
+})
+
+test('a client and the configuration of another are not both taken', () => {
+  expect(() => resolveOptions({ client: { send: () => {} } as never, clientConfig: {} })).toThrow('got both')
 })

@@ -14,6 +14,7 @@ import {
   nonEmptyString,
   numberFrom,
   type OptionCheck,
+  OptionError,
   objectWith,
   oneOf,
   type Random,
@@ -69,11 +70,17 @@ export interface ProducerOptions<Value = Uint8Array | string> extends ProducerEn
   readonly aggregationMaxCount?: number
   /** Kinesis records in a request, at most. Default 500, the service's limit. */
   readonly collectionMaxCount?: number
-  /** Bytes in a request, at most. Default 10 MiB, the service's limit; the KPL stays at the 5 MiB it once was. */
+  /**
+   * Bytes in a request, at most, unless a single Kinesis record has more. Default 10 MiB, the service's limit; the KPL stays at
+   * the 5 MiB it once was.
+   */
   readonly collectionMaxSize?: number
   /** How long a user record waits for others to share its aggregate, half of `recordTtl` at most. Default 100; 0 sends at once when its shard is idle. */
   readonly recordMaxBufferedTime?: number
-  /** How long a record may take from `put` to its acknowledgement. Default 30,000. */
+  /**
+   * How long a record may take from `put` to its acknowledgement; a request that is under way then is waited for. Default
+   * 30,000.
+   */
   readonly recordTtl?: number
   /**
    * How long a request may take. Then it is given up, and what was in it goes again: it may be in the stream twice. Default
@@ -106,6 +113,9 @@ export interface ResolvedOptions<Value = Uint8Array | string>
   readonly encode: ((value: Value) => Uint8Array | string) | undefined
 }
 
+/** Node's timers know no longer time. */
+const LONGEST_TIMEOUT_MS = 2 ** 31 - 1
+
 /** Longest time after which a request is given up, unless asked for otherwise. */
 const REQUEST_TIMEOUT_MS = 10_000
 
@@ -126,8 +136,8 @@ export function resolveOptions<Value>(given: ProducerOptions<Value>): ResolvedOp
     collectionMaxCount: integerFrom(1, 500),
     collectionMaxSize: integerFrom(52_224, 10 * 2 ** 20),
     recordMaxBufferedTime: numberFrom(0),
-    recordTtl: numberFrom(100),
-    requestTimeout: numberFrom(50),
+    recordTtl: numberFrom(100, Number.MAX_SAFE_INTEGER),
+    requestTimeout: numberFrom(50, LONGEST_TIMEOUT_MS),
     rateLimit: numberFrom(1),
     failIfThrottled: boolean,
     maxOutstandingBytes: integerFrom(MAX_RECORD_BYTES),
@@ -138,6 +148,12 @@ export function resolveOptions<Value>(given: ProducerOptions<Value>): ResolvedOp
     clock: objectWith('monotonicMs', 'wallMs', 'sleep'),
     random: func,
   })
+  if (given.client !== undefined && given.clientConfig !== undefined) {
+    throw new OptionError(
+      'clientConfig',
+      'Producer: got both "client" and "clientConfig". Give a client of yours, or the configuration of the producer\'s own.',
+    )
+  }
   const options = Object.fromEntries(
     Object.entries(given).filter(([, value]) => value !== undefined),
   ) as ProducerOptions<Value>

@@ -532,3 +532,34 @@ test('records written to the stream are put, and it finishes when they are ackno
   expect(done()).toEqual({})
   expect(scene.sent.flat()).toHaveLength(1)
 })
+
+test('flushes that nobody awaits cost nothing but themselves, and the last waits for all', async () => {
+  let answer = (): void => {}
+  const scene = new Scene({
+    put: (records, call) =>
+      call > 0
+        ? taken(records)
+        : new Promise((resolve) => {
+            answer = () => resolve(taken(records))
+          }),
+  })
+  scene.put('first')
+  await scene.pass(100)
+  for (let flushes = 0; flushes < 3_000; flushes++) settled(scene.producer.flush())
+  const last = settled(scene.producer.flush())
+  await scene.pass(10)
+  expect(last()).toBeUndefined()
+  answer()
+  await scene.pass(10)
+  expect(last()).toBeDefined()
+})
+
+test('a record that is larger than all the room there is waits in line by itself', async () => {
+  const scene = new Scene(
+    { describe: () => ({ MaxRecordSizeInKiB: 4_096 }) },
+    { maxOutstandingBytes: 2 ** 20, rateLimit: Number.POSITIVE_INFINITY },
+  )
+  const outcomes = [scene.put(new Uint8Array(2 ** 20 - 1)), scene.put(new Uint8Array(3 * 2 ** 20))]
+  await scene.pass(500)
+  expect(outcomes.map((outcome) => outcome()?.shardId)).toEqual(['p', 'p'])
+})

@@ -76,8 +76,8 @@ export class Producer<Value = Uint8Array | string> implements AsyncDisposable {
   #records = 0
   #bytes = 0
   #epoch = new Epoch()
-  /** Of puts before the last flush that are not settled yet. */
-  readonly #earlier = new Set<Promise<void>>()
+  /** Resolves when every put before the last flush is settled. */
+  #earlier: Promise<unknown> = Promise.resolve()
   #flushes = 0
   /** Bytes taken since `ready` last waited for a turn of the event loop. */
   #bytesThisTurn = 0
@@ -91,9 +91,11 @@ export class Producer<Value = Uint8Array | string> implements AsyncDisposable {
   /** @throws {OptionError} for an option that is unknown or out of range */
   constructor(options: ProducerOptions<Value> = {}) {
     this.#options = resolveOptions(options)
-    const { client, clientConfig, clock, encode } = this.#options
+    const { client, clientConfig, clock, encode, requestTimeout } = this.#options
     this.#check = new RecordCheck(encode)
-    this.#ownClient = client === undefined ? createKinesisClient(clientConfig) : undefined
+    // The producer gives a request up by itself; this is for the connection.
+    const requestTimeoutMs = Math.max(30_000, 2 * requestTimeout)
+    this.#ownClient = client === undefined ? createKinesisClient(clientConfig, { requestTimeoutMs }) : undefined
     this.#kinesis = client ?? this.#ownClient!
     this.#lineAlarm = new Alarm(clock, () => this.#expireLine(clock.monotonicMs()))
   }
@@ -159,10 +161,8 @@ export class Producer<Value = Uint8Array | string> implements AsyncDisposable {
     signal?.throwIfAborted()
     const closed = this.#epoch.close()
     this.#epoch = new Epoch()
-    this.#earlier.add(closed)
-    const settled = Promise.all(this.#earlier).then(() => {
-      this.#earlier.delete(closed)
-    })
+    const settled = Promise.all([this.#earlier, closed])
+    this.#earlier = settled
     this.#flushes++
     for (const writer of this.#writers.values()) writer.hurry()
     try {
@@ -221,11 +221,11 @@ export class Producer<Value = Uint8Array | string> implements AsyncDisposable {
   #queue(checked: CheckedRecord, pending: Pending, writer: StreamWriter, record: UserRecord<Value>): void {
     const { maxOutstandingBytes, recordTtl } = this.#options
     const size = sizeOf(pending)
-    if (this.#lineBytes + size > maxOutstandingBytes) {
+    if (this.#line.length > 0 && this.#lineBytes + size > maxOutstandingBytes) {
       throw new ProducerError(
         'ERR_BUFFER_FULL',
-        `put: ${this.#bytes + this.#lineBytes} bytes are outstanding already, twice maxOutstandingBytes (${maxOutstandingBytes}). ` +
-          'Await producer.ready before put, or each put.',
+        `put: ${this.#bytes} bytes are outstanding and ${this.#lineBytes} wait in line, each up to maxOutstandingBytes (${maxOutstandingBytes}). ` +
+          'Await each put; or, where one caller puts alone, producer.ready before it.',
         { record, retryable: true },
       )
     }
@@ -321,8 +321,7 @@ export class Producer<Value = Uint8Array | string> implements AsyncDisposable {
 
   #checkClient(): void {
     this.#isClientChecked = true
-    const { client, logger } = this.#options
-    if (client !== undefined) void warnOfRetries(client, logger)
+    void warnOfRetries(this.#kinesis, this.#options.logger)
   }
 
   async #nextTurn(): Promise<void> {

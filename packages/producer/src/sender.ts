@@ -1,7 +1,7 @@
 import type { Link } from '@opentelemetry/api'
 import { type Backoff, backoffMs, type Clock, errorCode, type Kinesis, type Logger, type Random } from '@shardwise/core'
 import type { InFlight } from './collector.ts'
-import type { Lane } from './lane.ts'
+import { type Lane, nextLookMs } from './lane.ts'
 import type { Distribution, Lanes, ResendOptions } from './lanes.ts'
 import { type Attempt, addAttempt, changeLastAttempt, type EarlierCopy } from './pending.ts'
 import { type Answers, type Place, putRecords, type Refusal } from './put-records.ts'
@@ -36,6 +36,9 @@ const BACKOFF: Backoff = { baseMs: 50, maxMs: 2_000 }
 
 /** What an attempt is called that was accepted by a shard where not all of it belongs; the KPL calls it "Wrong Shard". */
 const WRONG_SHARD = 'WrongShard'
+
+/** There is no such stream. */
+const NOT_FOUND = 'ResourceNotFoundException'
 
 /** What a request was refused for that one record in it is to blame for. */
 const INVALID = new Set([
@@ -169,7 +172,7 @@ export class Sender {
 
   #failed(each: InFlight, { outcome, error }: Refusal, sentTogether: number): void {
     const { lane, sealed } = each
-    const { stream, clock, failIfThrottled, settlement, emit } = this.#options
+    const { stream, clock, failIfThrottled, settlement, watch, emit } = this.#options
     const userRecords = sealed.pending.length
     if (outcome === 'unknown') {
       mark(sealed, 'unknown')
@@ -177,6 +180,8 @@ export class Sender {
       sealed.builder = undefined
     }
     for (const pending of sealed.pending) pending.lastError = error
+    // It may be made anew, with other shards by the same names.
+    if (errorCode(error) === NOT_FOUND) watch.goWithoutMap(error)
     // One of them is to blame; each by itself will show which.
     const isSuspect = outcome === 'fatal' && sentTogether > 1 && INVALID.has(errorCode(error))
     const rejection =
@@ -198,11 +203,18 @@ export class Sender {
   /** The same bytes again, or where they can't stay together what is not too old of their user records. */
   #sendAgain(each: InFlight, pausedUntilMs: number, options?: ResendOptions): void {
     const { lane, sealed } = each
-    const { lanes, stream, clock, recordTtl, settlement, onProgress } = this.#options
+    const { lanes, stream, clock, recordTtl, settlement, signal, onProgress } = this.#options
+    // Whoever was told of it may have closed the producer.
+    if (signal.aborted) {
+      this.#finish(each, closed(stream))
+      return
+    }
     const nowMs = clock.monotonicMs()
     this.#inFlight.delete(each)
     if (sealed.expiresMs <= nowMs) {
       const { old, alive } = splitExpired(sealed, nowMs, recordTtl)
+      // Its bytes are still to be handed back, and what is told of that may put more.
+      sealed.builder = undefined
       lanes.resend(lane, sealed, pausedUntilMs, { ...options, parts: alive, notBeforeMs: nextLookMs(nowMs, recordTtl) })
       for (const { record, pending } of old) {
         settlement.reject(sealLone(record, pending, recordTtl), expired(stream, recordTtl))
@@ -236,11 +248,6 @@ export class Sender {
     this.#options.lanes.settle(each.lane, each.sealed)
     this.#options.onProgress()
   }
-}
-
-/** Taking an aggregate apart for every record in it that expires would cost too much: not before this time again. */
-export function nextLookMs(nowMs: number, recordTtl: number): number {
-  return nowMs + recordTtl / 100
 }
 
 /** A copy that certainly is in the stream says more than one that may be. */

@@ -54,7 +54,8 @@ export class Strays {
       return
     }
     // Without a map every record goes alone, and so is where it belongs.
-    if (place.shardId === each.lane.shardId || each.lane.shardId === UNKNOWN_SHARD) {
+    const isPredicted = place.shardId === each.lane.shardId && !each.lane.retired
+    if (isPredicted || each.lane.shardId === UNKNOWN_SHARD) {
       acknowledge(each, place)
       return
     }

@@ -7,6 +7,7 @@ import {
   never,
   ONE_SHARD,
   Scene,
+  type Settled,
   SPLIT,
   serviceError,
   settled,
@@ -336,4 +337,24 @@ describe('the description of a stream', () => {
       { distribution: 'service' },
     ])
   })
+})
+
+test('a listener that puts something when the shards are found missing harms nothing', async () => {
+  const outcomes: (() => Settled | undefined)[] = []
+  const scene = new Scene(
+    {
+      list: () => {
+        throw serviceError('AccessDeniedException', 400)
+      },
+    },
+    {
+      onEvent: ({ type }) => {
+        if (type === 'shardMapMissing') outcomes.push(scene.put('told', 't'))
+      },
+    },
+  )
+  outcomes.push(scene.put('first', 'f'))
+  await scene.pass(100)
+  expect(outcomes.map((outcome) => outcome()?.shardId)).toEqual(['p', 'p'])
+  expect(scene.producer.outstanding.records).toBe(0)
 })

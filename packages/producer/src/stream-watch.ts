@@ -30,7 +30,7 @@ export interface StreamWatchOptions {
 /** How long the first records wait for the shard map and the description. */
 const PATIENCE_MS = 1_000
 
-/** After a listing was refused for good, nobody asks for another one before. */
+/** After a listing was refused for good, nobody asks for another one before; where there is no map, one is asked for as often. */
 const REFUSED_PAUSE_MS = 30_000
 
 /** After so long, more or less, both are asked for again, as long as records come. */
@@ -133,6 +133,8 @@ export class StreamWatch {
       if (signal.aborted) return
       const waitMs = REFUSED_PAUSE_MS
       this.#refusedUntilMs = clock.monotonicMs() + waitMs
+      // That was said when it was done without.
+      if (this.#isMapMissing) return
       logger.warn(
         { err: error, stream, waitMs },
         'the shards may not be listed: what is known of them may be out of date',
@@ -147,12 +149,14 @@ export class StreamWatch {
     this.#isMapDecided = true
     if (this.#isMapMissing) return
     this.#isMapMissing = true
+    this.#scheduleRefresh()
+    // First of all: whoever is told of it may put something.
+    onMap(undefined)
     logger.warn(
       { err: error, stream },
       'the shards of the stream are not known: records are sent one by one, without sharing, until they are; check its name and region, and grant kinesis:ListShards',
     )
     emit({ type: 'shardMapMissing', error })
-    onMap(undefined)
   }
 
   /** Asks what the stream is like; undefined if that is refused. Calls in the meantime share one answer. */
@@ -188,7 +192,10 @@ export class StreamWatch {
 
   #useMap(map: ShardMap): void {
     this.#isMapDecided = true
-    this.#isMapMissing = false
+    if (this.#isMapMissing) {
+      this.#isMapMissing = false
+      this.#scheduleRefresh()
+    }
     this.#options.onMap(map)
   }
 
@@ -218,6 +225,7 @@ export class StreamWatch {
     this.#description = description
     this.#isRefused = false
     this.#isDescriptionDecided = true
+    this.#options.onDescription(description)
     const { distributesByKey, isOnDemand, maxRecordBytes } = description
     const isSame =
       before?.distributesByKey === distributesByKey &&
@@ -227,12 +235,12 @@ export class StreamWatch {
       const distribution = distributesByKey ? 'key' : 'service'
       this.#options.emit({ type: 'streamDescribed', distribution, isOnDemand, maxRecordBytes })
     }
-    this.#options.onDescription(description)
   }
 
   #goWithoutDescription(error: Error | undefined): void {
     const { logger, stream, emit, onDescription } = this.#options
     this.#isDescriptionDecided = true
+    onDescription(undefined)
     logger.warn(
       { err: error, stream },
       error === undefined
@@ -240,11 +248,11 @@ export class StreamWatch {
         : 'the stream can not be described: whether it distributes records by itself shows only by where they land, and records are limited to 1 MiB; check its name and region, and grant kinesis:DescribeStreamSummary',
     )
     emit({ type: 'descriptionMissing', error })
-    onDescription(undefined)
   }
 
   #scheduleRefresh(): void {
     const { clock, random } = this.#options
-    this.#refreshAtMs = clock.monotonicMs() + REFRESH_MS * (0.8 + 0.4 * random())
+    const refreshMs = this.#isMapMissing ? REFUSED_PAUSE_MS : REFRESH_MS
+    this.#refreshAtMs = clock.monotonicMs() + refreshMs * (0.8 + 0.4 * random())
   }
 }

@@ -1,4 +1,4 @@
-import { deaggregate, MAX_HASH_KEY } from '@shardwise/records'
+import { deaggregate, MAX_HASH_KEY, splitEvenly } from '@shardwise/records'
 import { describe, expect, test } from 'vitest'
 import {
   HALF,
@@ -7,8 +7,10 @@ import {
   never,
   ONE_SHARD,
   Scene,
+  type Settled,
   SPLIT,
   serviceError,
+  settled,
   shard,
   taken,
   takenByChildren,
@@ -444,4 +446,123 @@ test('each record has its whole time, however old those are that it waits with',
   await scene.pass(3_000)
   expect(outcomes[2]?.()?.shardId).toBe('p')
   expect(scene.producer.outstanding.records).toBe(0)
+})
+
+test('a record that is given up comes back with its own bytes, though others took its place meanwhile', async () => {
+  const scene = new Scene(
+    {
+      put: (records) =>
+        new Promise((resolve) => {
+          answers.push(() => resolve(records.map(() => throttled)))
+        }),
+    },
+    { recordTtl: 1_000, requestTimeout: 5_000, maxOutstandingBytes: 2 ** 20, rateLimit: Number.POSITIVE_INFINITY },
+  )
+  const answers: (() => void)[] = []
+  const outcomes: (() => Settled | undefined)[] = []
+  for (let index = 0; index < 1_000; index++) outcomes.push(scene.put(`A${index}`.padEnd(400, 'A'), `a${index}`))
+  await scene.pass(900)
+  scene.put('young', 'y')
+  await scene.pass(200)
+  for (let index = 0; index < 1_000; index++) scene.put(`B${index}`.padEnd(400, 'B'), `b${index}`)
+  for (const answer of answers) answer()
+  await scene.pass(100)
+  const wrong = outcomes.filter((outcome, index) => {
+    const { code, record } = outcome() ?? {}
+    return code === 'ERR_EXPIRED' && Buffer.from(record?.data ?? '').toString() !== `A${index}`.padEnd(400, 'A')
+  })
+  expect(outcomes.some((outcome) => outcome()?.code === 'ERR_EXPIRED')).toBe(true)
+  expect(wrong).toEqual([])
+})
+
+test('of a stream that was made anew with a shard of the same name, an aggregate that does not belong there goes again', async () => {
+  const remade = [shard('p', 0n, HALF - 1n), shard('q', HALF, MAX_HASH_KEY)]
+  let answer = (): void => {}
+  const scene = new Scene(
+    {
+      put: (records, call) => {
+        if (call > 0) {
+          return records.map(({ ExplicitHashKey }) => ({
+            ShardId: BigInt(ExplicitHashKey ?? '') < HALF ? 'p' : 'q',
+            SequenceNumber: '1',
+          }))
+        }
+        return new Promise((resolve) => {
+          answer = () => resolve(taken(records))
+        })
+      },
+      list: (call) => (call === 0 ? ONE_SHARD : remade),
+    },
+    { requestTimeout: 1_000_000, recordTtl: 2_000_000 },
+  )
+  const outcomes = [scene.put('low', 'a', '1'), scene.put('high', 'b', HIGH)]
+  await scene.pass(200)
+  // The listing of every five minutes finds the stream as it is now.
+  await scene.pass(400_000)
+  scene.put('later', 'c', HIGH)
+  await scene.pass(200)
+  answer()
+  await scene.pass(1_000)
+  expect(outcomes.map((outcome) => outcome()?.shardId)).toEqual(['p', 'q'])
+})
+
+test('a stream that is gone is written to without a map, so that it may come back with any shards', async () => {
+  let isGone = false
+  const scene = new Scene({
+    put: (records) => {
+      if (isGone) throw serviceError('ResourceNotFoundException', 400)
+      return taken(records)
+    },
+  })
+  scene.put('x', 'k')
+  await scene.pass(200)
+  isGone = true
+  const lost = scene.put('x', 'k')
+  await scene.pass(200)
+  isGone = false
+  const outcomes = ['1', '2'].map((text) => scene.put(text, text))
+  await scene.pass(50)
+  expect([lost()?.code, ...outcomes.map((outcome) => outcome()?.shardId)]).toEqual(['ERR_REFUSED', 'p', 'p'])
+  expect(scene.texts.at(-1)).toEqual(['1', '2'])
+})
+
+test('a listener that closes the producer when records are to go again leaves nothing hanging', async () => {
+  const scene = new Scene(
+    { put: (records) => records.map(() => throttled) },
+    {
+      onEvent: ({ type }) => {
+        if (type === 'sentAgain') scene.producer.close({ signal: AbortSignal.abort() }).catch(() => {})
+      },
+    },
+  )
+  const outcome = scene.put('x')
+  await scene.pass(1_000)
+  const closed = settled(scene.producer.close())
+  await scene.pass(0)
+  expect([outcome()?.code, closed()?.code]).toEqual(['ERR_CLOSED', 'ERR_UNDELIVERED'])
+  expect(scene.producer.outstanding.records).toBe(0)
+})
+
+test('a record that may be to blame for a refusal gets its turn, and the others keep theirs', async () => {
+  const shards = splitEvenly(8).map(({ start, end }, index) => shard(`s${index}`, start, end))
+  const scene = new Scene(
+    {
+      list: () => shards,
+      put: (records) => {
+        if (records.some(({ Data }) => Buffer.from(Data ?? []).toString() === 'bad')) {
+          throw serviceError('InvalidArgumentException', 400)
+        }
+        return records.map(({ ExplicitHashKey }) => ({
+          ShardId: `s${(BigInt(ExplicitHashKey ?? '') * 8n) >> 128n}`,
+          SequenceNumber: '1',
+        }))
+      },
+    },
+    { aggregation: false, maxRequestsInFlight: 1 },
+  )
+  const bad = scene.put('bad', 'k', HIGH)
+  const others = Array.from({ length: 400 }, (_, index) => scene.put('x', `k${index}`))
+  for (let request = 0; request < 500; request++) await scene.pass(5)
+  expect(bad()?.code).toBe('ERR_REFUSED')
+  expect(others.every((outcome) => outcome()?.shardId !== undefined)).toBe(true)
 })

@@ -4,12 +4,13 @@ import type { ShardMap } from '@shardwise/records'
 import { Alarm } from './alarm.ts'
 import { collect } from './collector.ts'
 import { Fifo } from './fifo.ts'
+import { nextLookMs } from './lane.ts'
 import { type Distribution, Lanes } from './lanes.ts'
 import type { ResolvedOptions } from './options.ts'
 import type { Pending } from './pending.ts'
 import { closed, expired, keyMissing, type OnSettled, type Rejection, reject } from './rejection.ts'
 import { type SealedRecord, sealLone } from './sealed-record.ts'
-import { nextLookMs, Sender } from './sender.ts'
+import { Sender } from './sender.ts'
 import { Settlement } from './settlement.ts'
 import { StreamWatch } from './stream-watch.ts'
 import type { ProducerEvent } from './telemetry.ts'
@@ -172,7 +173,7 @@ export class StreamWriter {
 
   async #goBackToKeys(): Promise<void> {
     await this.#watch.refresh()
-    if (!this.#abort.signal.aborted) this.#distribute('key')
+    if (!this.#abort.signal.aborted && this.#watch.description?.distributesByKey !== false) this.#distribute('key')
   }
 
   #distribute(distribution: Distribution): void {
@@ -195,9 +196,10 @@ export class StreamWriter {
       const { record, pending } = first
       const misfit = this.#misfitOf(record)
       if (misfit !== undefined && this.#watch.isDescriptionPending) return
+      const isReady = misfit === undefined && this.#lanes.add(record, pending, nowMs, this.#sender.hasRoom)
       this.#unrouted.shift()
       if (misfit !== undefined) this.#reject(sealLone(record, pending, this.#options.recordTtl), misfit)
-      else if (this.#lanes.add(record, pending, nowMs, this.#sender.hasRoom)) this.hurry()
+      else if (isReady) this.hurry()
       else this.#alarm.setBy(nowMs + this.#options.recordMaxBufferedTime, nowMs)
     }
   }

@@ -90,7 +90,14 @@ const LANE = { aggregationMaxSize: 1_000, aggregationMaxCount: 100, recordMaxBuf
 
 function laneOf(settings: typeof LANE = LANE): Lane {
   const range = { start: 0n, end: MAX_HASH_KEY }
-  return new Lane('s', range, { aggregates: true, ordered: true }, new RateBucket(150, 0), settings, new BuilderPool())
+  return new Lane(
+    's',
+    range,
+    { aggregates: true, ordered: true, keyed: true },
+    new RateBucket(150, 0),
+    settings,
+    new BuilderPool(),
+  )
 }
 
 function addTo(lane: Lane, text: string, arrivedMs: number, nowMs: number): void {
