@@ -14,11 +14,8 @@ test('the client tries once, over HTTP/1.1, and what the caller sets wins', asyn
 
 test('settings of a handler are taken over, a handler is used as it is, and undefined counts as not given', async () => {
   const agent = new Agent({ keepAlive: true })
-  const tuned = createKinesisClient({
-    region: 'eu-west-1',
-    maxAttempts: undefined,
-    requestHandler: { httpsAgent: agent },
-  })
+  const given = { region: 'eu-west-1', requestHandler: { httpsAgent: agent }, maxAttempts: undefined }
+  const tuned = createKinesisClient(given as object)
   expect(await tuned.config.maxAttempts()).toBe(1)
   expect(tuned.config.requestHandler).toBeInstanceOf(NodeHttpHandler)
   const handler = new NodeHttpHandler()
