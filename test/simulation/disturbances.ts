@@ -1,6 +1,6 @@
 import type { Cut, ServiceName, Weather } from './network.ts'
 import { FAIR } from './network.ts'
-import type { Fault } from './plan.ts'
+import type { CallTrouble, Fault, WatchedOperation } from './plan.ts'
 import type { SimulatedProcess } from './process.ts'
 
 type Lasting = Extract<Fault, { readonly forMs: number }>
@@ -53,6 +53,12 @@ export class Disturbances {
       }
     }
     return worst
+  }
+
+  /** What happens to calls of an operation from a process. */
+  calls(process: SimulatedProcess, operation: WatchedOperation): CallTrouble | undefined {
+    return this.#all('calls').find((each) => each.operation === operation && process.name.startsWith(`${each.place}#`))
+      ?.act
   }
 
   get staleMs(): number {

@@ -2,34 +2,52 @@ import type { ListShardsCommand } from '@aws-sdk/client-kinesis'
 import type { Kinesis, Random } from '@shardwise/core'
 import { KinesisModel, ServiceError } from '@shardwise/local'
 import type { Network } from './network.ts'
+import type { CallTrouble, Distribution, WatchedOperation } from './plan.ts'
 import { EPOCH_MS, type SimulatedProcess } from './process.ts'
 import { chance } from './randomness.ts'
-import type { StoredStream, StoredUserRecord } from './stored-stream.ts'
+import { type Entry, hasSameBytes, type RequestWatch, streamOf, watched, withOwnBytes } from './request-watch.ts'
+import { type Content, contentOf, type StoredStream, type StoredUserRecord } from './stored-stream.ts'
 import type { VirtualTime } from './virtual-time.ts'
 
 export const STREAM = 'orders'
+/** Put into, and never read. */
+export const SIDE_STREAM = 'audit'
 
 /** The request timeout of the library's own client. */
 const TIMEOUT_MS = 30_000
+
+export interface ClientOptions {
+  /** After so long it gives a request up; Infinity for never. */
+  readonly timeoutMs?: number
+  /** What is late comes after so many times this. Default: the timeout. */
+  readonly lateMs?: number
+  /** What it may not call. */
+  readonly denied?: readonly WatchedOperation[] | undefined
+  readonly watch?: RequestWatch
+}
+
+interface Notes {
+  readonly stored: StoredStream
+  readonly onStored: (record: StoredUserRecord) => void
+}
 
 export interface KinesisServiceOptions {
   readonly time: VirtualTime
   readonly random: Random
   readonly network: Network
-  readonly stored: StoredStream
+  /** Where is noted what is in the streams that there are. */
+  readonly notes: ReadonlyMap<string, Notes>
   readonly shards: number
   readonly limits: boolean
   readonly reshardMs: number
   readonly retentionMs: number
-  readonly onStored: (record: StoredUserRecord) => void
+  readonly onDemand?: boolean
+  readonly distribution?: Distribution
+  readonly maxRecordKiB?: number
   /** How old a listing of shards may be now, in milliseconds. */
   readonly listingLagMs: () => number
-}
-
-interface Entry {
-  readonly PartitionKey: string
-  readonly ExplicitHashKey?: string
-  readonly Data: Uint8Array
+  /** What happens to calls of a process now. */
+  readonly calls: (process: SimulatedProcess, operation: WatchedOperation) => CallTrouble | undefined
 }
 
 interface Result {
@@ -51,9 +69,12 @@ export class KinesisService {
   readonly #expiring = new Set<{ readonly probability: number }>()
   /** Past answers to ListShards, by request. */
   readonly #listings = new Map<string, { readonly atMs: number; readonly answer: object }[]>()
+  #hasDistributed = false
+  #distributedSinceMs = 0
+  #leastRecordBytes: number
 
   constructor(options: KinesisServiceOptions) {
-    const { time, shards, limits, reshardMs, retentionMs, random } = options
+    const { time, shards, limits, reshardMs, retentionMs, random, onDemand, distribution, maxRecordKiB } = options
     this.#options = options
     this.#wallMs = () => EPOCH_MS + time.nowMs
     this.model = new KinesisModel({
@@ -64,27 +85,76 @@ export class KinesisService {
       retentionBytes: Number.POSITIVE_INFINITY,
       random,
     })
-    this.model.execute('CreateStream', { StreamName: STREAM, ShardCount: shards })
+    this.model.execute('CreateStream', {
+      StreamName: STREAM,
+      ShardCount: shards,
+      StreamModeDetails: { StreamMode: onDemand ? 'ON_DEMAND' : 'PROVISIONED' },
+      ...(distribution && { RecordDistributionStrategy: distribution }),
+      ...(maxRecordKiB !== undefined && { MaxRecordSizeInKiB: maxRecordKiB }),
+    })
+    if (options.notes.has(SIDE_STREAM)) {
+      this.model.execute('CreateStream', { StreamName: SIDE_STREAM, ShardCount: shards })
+    }
+    this.#hasDistributed = distribution === 'AUTO'
+    this.#leastRecordBytes = this.maxRecordBytes
     this.#noteShards()
   }
 
+  get distributesByKey(): boolean {
+    return this.model.streamNamed(STREAM).distributesByKey
+  }
+
+  /** Whether it has ever distributed records by itself. */
+  get hasDistributed(): boolean {
+    return this.#hasDistributed
+  }
+
+  /** For how long it has distributed records as it does now. */
+  get distributedForMs(): number {
+    return this.#options.time.nowMs - this.#distributedSinceMs
+  }
+
+  get maxRecordBytes(): number {
+    return this.model.streamNamed(STREAM).maxRecordKiB * 1_024
+  }
+
+  /** The least that this has ever been. */
+  get leastRecordBytes(): number {
+    return this.#leastRecordBytes
+  }
+
   /** A client of this service in a process. */
-  clientOf(process: SimulatedProcess): Kinesis {
+  clientOf(process: SimulatedProcess, options: ClientOptions = {}): Kinesis {
+    const { timeoutMs = TIMEOUT_MS, lateMs = timeoutMs, denied, watch } = options
     const send = (command: Command, { abortSignal }: { abortSignal?: AbortSignal } = {}): Promise<object> => {
       const operation = command.constructor.name.replace(/Command$/, '')
       const input = operation === 'PutRecords' ? withOwnBytes(command.input) : command.input
+      const contents = operation === 'PutRecords' ? (input as { Records: readonly Entry[] }).Records.map(contentOf) : []
+      const trouble = (): CallTrouble | undefined => {
+        if (operation !== 'ListShards' && operation !== 'DescribeStreamSummary') return undefined
+        return denied?.includes(operation) ? 'denied' : this.#options.calls(process, operation)
+      }
       let servedAtMs = 0
       const answered = this.#options.network.call({
         process,
         service: 'kinesis',
-        timeoutMs: TIMEOUT_MS,
+        timeoutMs,
+        lateMs,
         signal: abortSignal,
         execute: () => {
           servedAtMs = this.#wallMs()
-          return this.#execute(operation, input)
+          const now = trouble()
+          if (now !== undefined && now !== 'hanging') throw TROUBLES[now]()
+          if (operation === 'PutRecords' && !hasSameBytes(command.input, input)) watch?.changed()
+          return this.#execute(operation, input, contents)
         },
+        isHung: () => trouble() === 'hanging',
         describe: () => describe(operation, input),
       })
+      answered.catch(({ name }: Error) => {
+        if (name === DENIED) watch?.denied()
+      })
+      if (operation === 'PutRecords' && watch !== undefined) return watched(watch, input, contents, answered)
       return operation === 'ListShards'
         ? withServiceTime(command as unknown as ListShardsCommand, answered, () => servedAtMs)
         : answered
@@ -94,21 +164,29 @@ export class KinesisService {
 
   /** Splits, merges or resizes, unless the service refuses it now. `where` is a place among the open shards, from 0 to 1. */
   reshard(act: 'split' | 'merge' | 'resize', where: number): void {
-    const open = this.model.streamNamed(STREAM).openShards
+    for (const name of this.#options.notes.keys()) this.#reshard(name, act, where)
+  }
+
+  #reshard(name: string, act: 'split' | 'merge' | 'resize', where: number): void {
+    const open = this.model.streamNamed(name).openShards
     const index = Math.floor(where * open.length)
     const shard = open[index]!
+    if (this.#options.onDemand && name === STREAM) {
+      this.#reshardByItself(act, index)
+      return
+    }
     try {
       if (act === 'resize') {
         const target = Math.max(Math.ceil(open.length / 2), Math.min(8, Math.round(where * 2 * open.length)))
         this.model.execute('UpdateShardCount', {
-          StreamName: STREAM,
+          StreamName: name,
           TargetShardCount: target,
           ScalingType: 'UNIFORM_SCALING',
         })
       } else if (act === 'split') {
         const { start, end } = shard.hashRange
         this.model.execute('SplitShard', {
-          StreamName: STREAM,
+          StreamName: name,
           ShardToSplit: shard.id,
           NewStartingHashKey: String(start + ((end - start) * BigInt(10 + Math.floor(where * 80))) / 100n),
         })
@@ -116,7 +194,7 @@ export class KinesisService {
         const neighbour = open[index + 1]
         if (neighbour === undefined) return
         this.model.execute('MergeShards', {
-          StreamName: STREAM,
+          StreamName: name,
           ShardToMerge: shard.id,
           AdjacentShardToMerge: neighbour.id,
         })
@@ -124,6 +202,47 @@ export class KinesisService {
     } catch (error) {
       // Such as while another reshard is under way: then there is none.
       if (!(error instanceof ServiceError)) throw error
+    }
+  }
+
+  /** An on-demand stream refuses it to be done from outside. */
+  #reshardByItself(act: 'split' | 'merge' | 'resize', index: number): void {
+    const stream = this.model.streamNamed(STREAM)
+    const shard = stream.openShards[index]!
+    const neighbour = stream.openShards[index + 1]
+    if (act === 'resize') stream.resize(Math.min(8, 2 * stream.openShards.length), this.#wallMs())
+    else if (act === 'split') {
+      const { start, end } = shard.hashRange
+      if (end - start > 2n) stream.split(shard, start + (end - start) / 2n, this.#wallMs())
+    } else if (neighbour !== undefined) stream.merge(shard, neighbour, this.#wallMs())
+  }
+
+  /** Who decides about records' shards from now on; returns whether that is a change. */
+  distribute(to: Distribution): boolean {
+    const { arn, distribution } = this.model.streamNamed(STREAM)
+    if (
+      to === distribution ||
+      !this.#change('UpdateStreamRecordDistributionStrategy', { StreamARN: arn, RecordDistributionStrategy: to })
+    )
+      return false
+    this.#hasDistributed ||= to === 'AUTO'
+    this.#distributedSinceMs = this.#options.time.nowMs
+    return true
+  }
+
+  limitRecords(maxRecordKiB: number): void {
+    this.#change('UpdateMaxRecordSize', { StreamName: STREAM, MaxRecordSizeInKiB: maxRecordKiB })
+    this.#leastRecordBytes = Math.min(this.#leastRecordBytes, this.maxRecordBytes)
+  }
+
+  /** Unless the service refuses it now. */
+  #change(operation: string, request: Record<string, unknown>): boolean {
+    try {
+      this.model.execute(operation, request)
+      return true
+    } catch (error) {
+      if (!(error instanceof ServiceError)) throw error
+      return false
     }
   }
 
@@ -146,7 +265,7 @@ export class KinesisService {
     return Math.max(0, ...[...this.#expiring].map(({ probability }) => probability))
   }
 
-  #execute(operation: string, input: object): object {
+  #execute(operation: string, input: object, contents: readonly Content[]): object {
     this.#noteShards()
     try {
       if (operation === 'ListShards') return this.#list(input)
@@ -155,14 +274,11 @@ export class KinesisService {
       }
       const { answer } = this.model.request(operation, input as Record<string, unknown>)
       if (answer instanceof ServiceError) throw answer
-      if (operation === 'PutRecords') this.#noteRecords(input, answer)
+      if (operation === 'PutRecords') this.#noteRecords(streamOf(input), contents, answer)
       return operation === 'DescribeStreamSummary' ? this.#withRetention(answer) : answer
     } catch (error) {
       if (!(error instanceof ServiceError)) throw error
-      throw Object.assign(new Error(error.message), {
-        name: error.type,
-        $metadata: { httpStatusCode: error.status },
-      })
+      throw refusal(error.type, error.status, error.message)
     }
   }
 
@@ -189,32 +305,35 @@ export class KinesisService {
   }
 
   #noteShards(): void {
-    for (const { id, hashRange, parents } of this.model.streamNamed(STREAM).shards) {
-      this.#options.stored.addShard(
-        id,
-        hashRange,
-        parents.map((parent) => parent.id),
-      )
+    for (const [name, { stored }] of this.#options.notes) {
+      for (const { id, hashRange, parents } of this.model.streamNamed(name).shards) {
+        const parentIds = parents.map((parent) => parent.id)
+        stored.addShard(id, hashRange, parentIds)
+      }
     }
   }
 
-  #noteRecords(input: object, answer: object): void {
-    const { stored, time, onStored } = this.#options
-    const { Records: entries } = input as { Records: readonly Entry[] }
+  #noteRecords(stream: string, contents: readonly Content[], answer: object): void {
+    const { stored, onStored } = this.#options.notes.get(stream)!
+    const { distributesByKey: isByKey } = this.model.streamNamed(stream)
+    const when = { arrivedMs: this.#options.time.nowMs, isByKey }
     const { Records: results } = answer as { Records: readonly Result[] }
     for (const [index, { ShardId, SequenceNumber }] of results.entries()) {
       if (ShardId === undefined || SequenceNumber === undefined) continue
-      const { PartitionKey, ExplicitHashKey, Data } = entries[index]!
-      const record = { partitionKey: PartitionKey, explicitHashKey: ExplicitHashKey, data: Data }
-      for (const each of stored.add(ShardId, SequenceNumber, time.nowMs, record)) onStored(each)
+      for (const each of stored.add(ShardId, SequenceNumber, contents[index]!, when)) onStored(each)
     }
   }
 }
 
-/** What is sent is what the bytes are now: the producer uses its buffers again. */
-function withOwnBytes(input: object): object {
-  const { Records, ...rest } = input as { Records: readonly Entry[] }
-  return { ...rest, Records: Records.map((entry) => ({ ...entry, Data: Uint8Array.from(entry.Data) })) }
+const DENIED = 'AccessDeniedException'
+const TROUBLES = {
+  denied: () => refusal(DENIED, 400, 'Not authorized.'),
+  throttled: () => refusal('LimitExceededException', 400, 'Rate exceeded.'),
+  failing: () => refusal('InternalFailureException', 500, 'Internal service failure.'),
+} as const
+
+function refusal(name: string, httpStatusCode: number, message: string): Error {
+  return Object.assign(new Error(message), { name, $metadata: { httpStatusCode } })
 }
 
 /** Runs the steps that the library has added to the command, with the service's time in the answer's header. */

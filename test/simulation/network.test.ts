@@ -12,12 +12,16 @@ async function send({
   cut = 'none',
   seed = 1,
   atMs = {},
+  timeoutMs = TIMEOUT_MS,
+  isHung = false,
 }: {
   weather?: Weather
   cut?: Cut
   seed?: number
   /** What happens to the process while the request is on its way. */
   atMs?: Record<number, (process: SimulatedProcess, abort: AbortController) => void>
+  timeoutMs?: number
+  isHung?: boolean
 } = {}): Promise<{ executedAtMs: number[]; came: string }> {
   const time = new VirtualTime(seededRandom(seed))
   const network = new Network({
@@ -43,7 +47,9 @@ async function send({
     .call({
       process,
       service: 'kinesis',
-      timeoutMs: TIMEOUT_MS,
+      timeoutMs,
+      lateMs: TIMEOUT_MS,
+      isHung: () => isHung,
       signal: abort.signal,
       execute: () => executedAtMs.push(time.nowMs),
       describe: () => 'a request',
@@ -85,6 +91,14 @@ test('a late request is executed after its sender has given it up', async () => 
   const { executedAtMs, came } = await send({ weather: { ...FAIR, late: 1 } })
   expect(executedAtMs[0]).toBeGreaterThan(TIMEOUT_MS)
   expect(came).toBe('TimeoutError')
+})
+
+test('who waits for ever gets no sign of a request that is lost or hangs, until it gives it up itself', async () => {
+  const patient = { timeoutMs: Number.POSITIVE_INFINITY }
+  expect(await send({ ...patient, cut: 'requests' })).toEqual({ executedAtMs: [], came: 'nothing' })
+  expect(await send({ ...patient, isHung: true })).toEqual({ executedAtMs: [], came: 'nothing' })
+  const giveUp = { 5000: (_: SimulatedProcess, abort: AbortController) => abort.abort() }
+  expect(await send({ ...patient, isHung: true, atMs: giveUp })).toEqual({ executedAtMs: [], came: 'AbortError' })
 })
 
 test('a cut keeps requests or answers back without a sign', async () => {

@@ -25,11 +25,16 @@ export type Cut = 'none' | 'requests' | 'answers'
 export interface Call<Answer> {
   readonly process: SimulatedProcess
   readonly service: ServiceName
+  /** When its sender gives it up; Infinity if it waits for ever. */
   readonly timeoutMs: number
+  /** What is late comes after so many times this. Default: the timeout. */
+  readonly lateMs?: number
   readonly signal: AbortSignal | undefined
   /** At the service, in one piece; what it throws is the service's answer too. */
   readonly execute: () => Answer
   readonly describe: () => string
+  /** Asked when the request arrives: whether it is taken and never looked at. */
+  readonly isHung?: () => boolean
 }
 
 export interface NetworkOptions {
@@ -42,7 +47,7 @@ export interface NetworkOptions {
   readonly trace: (process: string, text: () => string) => void
 }
 
-/** What is late arrives after so many timeouts. */
+/** What is late arrives after so many times the time that its sender waits. */
 const LATE = [1, 4] as const
 /** Of what is lost, so much breaks the connection, which shows at once; the rest is only missed. */
 const RESETS = 0.5
@@ -57,7 +62,8 @@ export class Network {
     this.#options = options
   }
 
-  call<Answer>({ process, service, timeoutMs, signal, execute, describe }: Call<Answer>): Promise<Answer> {
+  call<Answer>(call: Call<Answer>): Promise<Answer> {
+    const { process, service, timeoutMs, lateMs = timeoutMs, signal, execute, describe, isHung } = call
     const { time, random, wayMs, weather, cut, trace } = this.#options
     return new Promise((resolve, reject) => {
       if (signal?.aborted) {
@@ -71,7 +77,7 @@ export class Network {
       const isAnswerLost = chance(random, answerLost)
       const breaks = chance(random, RESETS)
       const diesWithSender = chance(random, LOST_WITH_SENDER)
-      const thereMs = chance(random, late) ? timeoutMs * between(random, ...LATE) : oneWayMs()
+      const thereMs = chance(random, late) ? lateMs * between(random, ...LATE) : oneWayMs()
       const backMs = oneWayMs()
 
       let isSettled = false
@@ -80,7 +86,7 @@ export class Network {
           if (isSettled) return
           isSettled = true
           signal?.removeEventListener('abort', onAbort)
-          time.cancel(timer)
+          if (timer !== undefined) time.cancel(timer)
           trace(process.name, () => `${describe()} ${how()}`)
           act()
         })
@@ -91,10 +97,11 @@ export class Network {
         )
       const onAbort = (): void => {
         isSettled = true
-        time.cancel(timer)
+        if (timer !== undefined) time.cancel(timer)
         reject(abortError())
       }
-      const timer = time.after(timeoutMs, () => fail(named('TimeoutError', `no answer within ${timeoutMs} ms`)))
+      const giveUp = (): void => fail(named('TimeoutError', `no answer within ${timeoutMs} ms`))
+      const timer = timeoutMs === Number.POSITIVE_INFINITY ? undefined : time.after(timeoutMs, giveUp)
       signal?.addEventListener('abort', onAbort, { once: true })
 
       time.after(thereMs, () => {
@@ -102,6 +109,10 @@ export class Network {
         if (isLost || way === 'requests' || (process.isDead && diesWithSender)) {
           trace(process.name, () => `${describe()} is lost on its way`)
           if (breaks && way !== 'requests') time.after(backMs, () => fail(connectionReset()))
+          return
+        }
+        if (isHung?.()) {
+          trace(process.name, () => `${describe()} hangs`)
           return
         }
         let answer: Answer | undefined

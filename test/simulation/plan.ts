@@ -1,5 +1,6 @@
 import type { Random } from '@shardwise/core'
 import type { ServiceName, Weather } from './network.ts'
+import { varied } from './plan-variations.ts'
 import { between, chance, integer, pick, Randomness } from './randomness.ts'
 
 /** One thing that goes wrong, or changes, at a time. Workers and producers are named by their place. */
@@ -66,10 +67,30 @@ export type Fault =
       readonly act: 'slow' | 'throw' | 'hang'
       readonly probability: number
     }
+  /** Calls of an operation come to nothing for a program that puts. */
+  | {
+      readonly kind: 'calls'
+      readonly atMs: number
+      readonly forMs: number
+      readonly place: string
+      readonly operation: WatchedOperation
+      readonly act: CallTrouble
+    }
+  /** The stream goes over to distributing records by itself, or back to going by their keys. */
+  | { readonly kind: 'distribution'; readonly atMs: number; readonly to: Distribution }
+  /** From now on the stream takes records of up to another size. */
+  | { readonly kind: 'recordSize'; readonly atMs: number; readonly maxRecordKiB: number }
+
+export type WatchedOperation = 'ListShards' | 'DescribeStreamSummary'
+
+/** What a caller meets: it may not call, calls too often, the service fails, or never answers. */
+export type CallTrouble = 'denied' | 'throttled' | 'failing' | 'hanging'
+
+export type Distribution = 'AUTO' | 'USER_PARTITION_KEY'
 
 export interface ProducerPlan {
   readonly place: string
-  readonly aggregation: boolean
+  readonly aggregation: boolean | 'always'
   readonly aggregationMaxSize: number
   readonly recordMaxBufferedTime: number
   readonly recordTtl: number
@@ -78,6 +99,25 @@ export interface ProducerPlan {
   readonly gapMs: number
   readonly burst: number
   readonly paddingBytes: number
+  // What follows is absent in old plans: then it is the producer's default, or there is none of it.
+  readonly ordering?: 'key' | 'none'
+  readonly failIfThrottled?: boolean
+  readonly rateLimit?: number
+  readonly requestTimeout?: number
+  /** Its client waits for an answer for ever, as one of the user's own may. */
+  readonly isClientPatient?: boolean
+  /** Operations that it may not call, ever. */
+  readonly denied?: readonly WatchedOperation[]
+  /** Some of its records, few, have so many bytes. */
+  readonly largeBytes?: number
+  /** So many of its records have no key. */
+  readonly keylessShare?: number
+  /** How long it gives a flush, and its close. */
+  readonly patienceMs?: number
+  /** So many of its records go to another stream, which nobody reads. */
+  readonly sideShare?: number
+  /** It has an `onError`, and doesn't await some of its puts. */
+  readonly hasOnError?: boolean
 }
 
 export interface WorkerPlan {
@@ -103,6 +143,10 @@ export interface Plan {
   readonly failoverTime: number
   /** Where the application starts; absent in old plans: at the oldest record. */
   readonly initialPosition?: 'TRIM_HORIZON' | 'LATEST'
+  /** Whether the stream is on-demand; absent in old plans, as are the next two: provisioned, by key, 1 MiB. */
+  readonly onDemand?: boolean
+  readonly distribution?: Distribution
+  readonly maxRecordKiB?: number
   /** What a request takes on its way there, or its answer back, at most. */
   readonly wayMs: number
   readonly keysPerProducer: number
@@ -114,7 +158,12 @@ export interface Plan {
 const DAY_MS = 24 * 3_600_000
 
 export function planOf(seed: number): Plan {
-  const random = new Randomness(seed).stream('plan')
+  const randomness = new Randomness(seed)
+  return varied(randomness.stream('variations'), plainPlan(seed, randomness.stream('plan')))
+}
+
+/** Producers with little but the defaults, on a provisioned stream that they know all about. */
+function plainPlan(seed: number, random: Random): Plan {
   const durationMs = integer(random, 10, 90) * 1_000
   const failoverTime = pick(random, [1_000, 3_000, 10_000])
   const producers = Array.from({ length: integer(random, 1, 2) }, (_, index) => producerPlan(random, index))
@@ -212,7 +261,7 @@ function faultsOf(random: Random, common: Common): Fault[] {
   return faults.sort((a, b) => a.atMs - b.atMs)
 }
 
-function fault(random: Random, kind: Fault['kind'], atMs: number, { failoverTime, places }: Common): Fault {
+function fault(random: Random, kind: (typeof KINDS)[number], atMs: number, { failoverTime, places }: Common): Fault {
   const forMs = Math.round(between(random, 100, Math.max(3 * failoverTime, 5_000)))
   const place = pick(random, places)
   const service: ServiceName = place.startsWith('producer') || chance(random, 0.4) ? 'kinesis' : 'dynamodb'

@@ -4,11 +4,13 @@ import type { KinesisService } from './kinesis-service.ts'
 import type { LeaseWitness } from './lease-witness.ts'
 import type { Fault, Plan, ProducerPlan, WorkerPlan } from './plan.ts'
 import { SimulatedProcess } from './process.ts'
+import { ProducerWitness } from './producer-witness.ts'
 import { between, type Randomness } from './randomness.ts'
 import { SimulatedProducer } from './simulated-producer.ts'
 import { SimulatedWorker } from './simulated-worker.ts'
 import type { StreamWitness } from './stream-witness.ts'
 import type { Trace } from './trace.ts'
+import type { Violation } from './violation.ts'
 import type { VirtualTime } from './virtual-time.ts'
 
 export interface ProgramsOptions {
@@ -20,7 +22,9 @@ export interface ProgramsOptions {
   readonly dynamodb: DynamoDBService
   readonly disturbances: Disturbances
   readonly streamWitness: StreamWitness
+  readonly sideWitness: StreamWitness
   readonly leaseWitness: LeaseWitness
+  readonly report: (violation: Violation) => void
   /** A worker ended by itself. */
   readonly onFailure: (name: string, error: unknown) => void
 }
@@ -28,6 +32,9 @@ export interface ProgramsOptions {
 /** How far monotonic clocks run wrong at most, either way. */
 const CLOCK_DRIFT = 0.001
 const WALL_OFFSET_MS = 120_000
+
+/** With longer ways records of one key queue up behind each other. */
+const SHORT_WAY_MS = 6
 
 /** Who runs at a place now. */
 interface Place<Program> {
@@ -120,11 +127,21 @@ export class Programs {
   #startProducer(plan: ProducerPlan): void {
     const place = this.#producers.get(plan.place)!
     const process = this.#newProcess(`${plan.place}#${++place.starts}`)
-    place.program = new SimulatedProducer(process, plan, this.#options.plan.keysPerProducer, {
-      kinesis: this.#options.kinesis,
-      witness: this.#options.streamWitness,
-      trace: this.#options.trace,
+    const { kinesis, streamWitness, sideWitness, trace, report, plan: whole } = this.#options
+    const isRefused = (fault: Fault): boolean =>
+      fault.kind === 'calls' && fault.operation === 'DescribeStreamSummary' && fault.act === 'denied'
+    const witness = new ProducerWitness({
+      process,
+      plan,
+      kinesis,
+      streamWitness,
+      sideWitness,
+      mayDescribe: !plan.denied?.includes('DescribeStreamSummary') && !whole.faults.some(isRefused),
+      isUnhindered: whole.wayMs <= SHORT_WAY_MS && whole.faults.every(({ kind }) => kind === 'calls') && isPlain(plan),
+      isCalm: () => this.#isCalm,
+      report,
     })
+    place.program = new SimulatedProducer(process, plan, whole.keysPerProducer, { kinesis, witness, trace })
   }
 
   #startWorker(plan: WorkerPlan, workerId: string): void {
@@ -163,6 +180,11 @@ export class Programs {
     const found = this.#producers.get(place) ?? this.#workers.get(place)
     if (found !== undefined) found.program = undefined
   }
+}
+
+/** Whether a producer only puts what any stream takes, and not much. */
+function isPlain({ paddingBytes, largeBytes, keylessShare }: ProducerPlan): boolean {
+  return paddingBytes === 0 && largeBytes === undefined && keylessShare === undefined
 }
 
 function running<Program>(places: ReadonlyMap<string, Place<Program>>): Program[] {

@@ -1,7 +1,7 @@
 import type { AttributeValue } from '@aws-sdk/client-dynamodb'
 import { type DynamoDBService, TABLE } from './dynamodb-service.ts'
 import type { KinesisService } from './kinesis-service.ts'
-import type { Plan } from './plan.ts'
+import type { Fault, Plan } from './plan.ts'
 import type { Programs } from './programs.ts'
 import type { StoredStream } from './stored-stream.ts'
 import type { StreamWitness } from './stream-witness.ts'
@@ -20,6 +20,7 @@ export interface RecoveryOptions {
   readonly dynamodb: DynamoDBService
   readonly stored: StoredStream
   readonly streamWitness: StreamWitness
+  readonly sideWitness: StreamWitness
   readonly report: (violation: Violation) => void
 }
 
@@ -32,6 +33,8 @@ const LOOK_MS = 250
  */
 const STEADY_MS = 90_000
 const STEADY_FAILOVERS = 6
+/** What is no reason to handle anything twice: nobody dies, and no request fails but questions of producers. */
+const GENTLE: ReadonlySet<Fault['kind']> = new Set(['reshard', 'leave', 'calls', 'distribution', 'recordSize'])
 /** How long closing may take: the handlers' time, and the last writes. */
 const CLOSE_MS = 30_000
 
@@ -51,7 +54,7 @@ export class Recovery {
 
   /** Resolves when everybody has closed. */
   async run(): Promise<void> {
-    const { plan, time, trace, programs, streamWitness } = this.#options
+    const { plan, time, trace, programs, streamWitness, sideWitness } = this.#options
     const calmMs = time.nowMs
     programs.calmDown()
     trace.add('world', 'the faults are over')
@@ -71,7 +74,8 @@ export class Recovery {
       'puts settle',
       () => `unsettled after close: ${streamWitness.unsettled().slice(0, 5).join(', ')}`,
     )
-    const unsettled = streamWitness.unsettled()
+    sideWitness.readAll()
+    const unsettled = [...streamWitness.unsettled(), ...sideWitness.unsettled()]
     if (unsettled.length > 0) this.#object('puts settle', `unsettled after close: ${unsettled.slice(0, 5).join(', ')}`)
     await this.#becomeSteady(calmMs)
     await this.#closeWorkers()
@@ -141,7 +145,7 @@ export class Recovery {
 
   /** Handoffs, reshards and good ends are no reason to handle anything twice. */
   #checkRepeats(): void {
-    const isGentle = this.#options.plan.faults.every(({ kind }) => kind === 'reshard' || kind === 'leave')
+    const isGentle = this.#options.plan.faults.every(({ kind }) => GENTLE.has(kind))
     const { repeated } = this.#options.streamWitness
     if (isGentle && repeated > 0) this.#object('nothing again without need', `${repeated} records were handled again`)
   }

@@ -12,15 +12,33 @@ import {
 export interface StoredUserRecord {
   /** Which put it is from. */
   readonly text: string
+  /** Empty if it has none. */
   readonly key: string
   readonly shard: StoredShard
   readonly sequenceNumber: string
   readonly subSequenceNumber: number
   readonly arrivedMs: number
+  /** Whether it belongs to the shard itself. */
+  readonly isPlaced: boolean
   /** Whether all of its Kinesis record belongs to the shard. */
   readonly isWhole: boolean
+  /** Not in an aggregate. */
+  readonly isPlain: boolean
+  /** Whether the stream distributed by key when it took the record. */
+  readonly isByKey: boolean
   /** A handler has finished it. */
   finished: boolean
+}
+
+/** What a Kinesis record holds. */
+export interface Content {
+  /** One, as it is: no aggregate. */
+  readonly isPlain: boolean
+  readonly records: readonly {
+    readonly partitionKey?: string | undefined
+    readonly explicitHashKey?: string | undefined
+    readonly data: Uint8Array
+  }[]
 }
 
 export interface StoredShard {
@@ -78,27 +96,24 @@ export class StoredStream {
   add(
     shardId: string,
     sequenceNumber: string,
-    arrivedMs: number,
-    {
-      partitionKey,
-      explicitHashKey,
-      data,
-    }: { partitionKey: string; explicitHashKey: string | undefined; data: Uint8Array },
+    { records, isPlain }: Content,
+    { arrivedMs, isByKey }: { arrivedMs: number; isByKey: boolean },
   ): StoredUserRecord[] {
     const shard = this.#shards.get(shardId)
     if (shard === undefined) throw new Error(`a record was stored in the unknown ${shardId}`)
-    const content = deaggregate(data)
-    if (content.kind === 'malformed') throw new Error(`a malformed aggregate was stored: ${content.reason}`)
-    const inside = content.kind === 'raw' ? [{ partitionKey, explicitHashKey, data }] : content.records
-    const isWhole = inside.every((each) => contains(shard.hashRange, hashKeyOfRecord(each)))
-    const stored = inside.map((each, subSequenceNumber) => ({
+    const placed = records.map((each) => contains(shard.hashRange, hashKeyOfRecord(each)))
+    const isWhole = placed.every((isPlaced) => isPlaced)
+    const stored = records.map((each, subSequenceNumber) => ({
       text: textOf(each.data),
-      key: each.partitionKey,
+      key: each.partitionKey ?? '',
       shard,
       sequenceNumber,
       subSequenceNumber,
       arrivedMs,
+      isPlaced: placed[subSequenceNumber]!,
       isWhole,
+      isPlain,
+      isByKey,
       finished: false,
     }))
     for (const record of stored) {
@@ -150,19 +165,33 @@ export class StoredStream {
   }
 }
 
+const SPACE = 0x20
+
 /** What was put begins with its name; the rest is padding. */
 export function textOf(data: Uint8Array): string {
-  const text = Buffer.from(data.buffer, data.byteOffset, data.byteLength).toString('latin1')
-  const end = text.indexOf(' ')
-  return end < 0 ? text : text.slice(0, end)
+  const end = data.indexOf(SPACE)
+  return Buffer.from(data.buffer, data.byteOffset, end < 0 ? data.byteLength : end).toString('latin1')
+}
+
+/** What is in an entry of a PutRecords. */
+export function contentOf(entry: {
+  readonly PartitionKey?: string
+  readonly ExplicitHashKey?: string
+  readonly Data: Uint8Array
+}): Content {
+  const content = deaggregate(entry.Data)
+  if (content.kind === 'malformed') throw new Error(`a malformed aggregate was sent: ${content.reason}`)
+  if (content.kind === 'aggregate') return { isPlain: false, records: content.records }
+  const { PartitionKey: partitionKey, ExplicitHashKey: explicitHashKey, Data: data } = entry
+  return { isPlain: true, records: [{ partitionKey, explicitHashKey, data }] }
 }
 
 function hashKeyOfRecord({
   partitionKey,
   explicitHashKey,
 }: {
-  partitionKey: string
+  partitionKey?: string | undefined
   explicitHashKey?: string | undefined
 }): HashKey {
-  return explicitHashKey === undefined ? hashKeyOf(partitionKey) : BigInt(explicitHashKey)
+  return explicitHashKey === undefined ? hashKeyOf(partitionKey ?? '') : BigInt(explicitHashKey)
 }

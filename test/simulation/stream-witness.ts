@@ -11,9 +11,15 @@ interface Put {
   /** Its place among all puts of its key. */
   readonly number: number
   readonly process: SimulatedProcess
-  outcome: 'pending' | 'acknowledged' | 'refused' | 'unknown'
+  /** `taken`: it wasn't rejected, and nobody looked at its acknowledgement. */
+  outcome: 'pending' | 'acknowledged' | 'refused' | 'unknown' | 'taken'
+  readonly isAwaited: boolean
+  /** Whether its place among those of its key is promised. */
+  isOrdered: boolean
   copiesAreTold: boolean
   copies: number
+  /** Where its receipt says that it is. */
+  place: StoredUserRecord | undefined
   /** When, counted over all deliveries, it was first handed to a handler in its place. */
   firstDelivery: number | undefined
 }
@@ -55,7 +61,12 @@ export class StreamWitness {
     return [...this.#puts.values()].filter((put) => put.outcome === outcome).length
   }
 
-  put(text: string, key: string, process: SimulatedProcess): void {
+  put(
+    text: string,
+    key: string,
+    process: SimulatedProcess,
+    { isOrdered, isAwaited }: { isOrdered: boolean; isAwaited: boolean },
+  ): void {
     const number = this.#numbers.get(key) ?? 0
     this.#numbers.set(key, number + 1)
     this.#puts.set(text, {
@@ -64,8 +75,11 @@ export class StreamWitness {
       number,
       process,
       outcome: 'pending',
+      isOrdered,
+      isAwaited,
       copiesAreTold: true,
       copies: 0,
+      place: undefined,
       firstDelivery: undefined,
     })
   }
@@ -73,6 +87,11 @@ export class StreamWitness {
   stored(record: StoredUserRecord): void {
     const put = this.#putOf(record.text)
     put.copies++
+    if (record.key !== put.key) {
+      this.#object('nothing is invented', `${put.text} of "${put.key}" is stored with the key "${record.key}"`)
+    }
+    // From wherever the stream put it, a handler may get this copy before what came before it.
+    if (!record.isByKey && put.firstDelivery === undefined) put.isOrdered = false
     if (put.outcome === 'refused')
       this.#object('refused is not stored', `${put.text} was refused and is stored after all`)
     if (put.copies > 1 && !put.copiesAreTold) {
@@ -83,7 +102,19 @@ export class StreamWitness {
     }
   }
 
-  acknowledged(text: string, { shardId, sequenceNumber, subSequenceNumber, earlierCopy }: Receipt): void {
+  /** What is not acknowledged yet has no order from now on: of one process, or of all. */
+  disorder(process?: SimulatedProcess): void {
+    for (const put of this.#puts.values()) {
+      if (put.outcome === 'pending' && (process === undefined || put.process === process)) put.isOrdered = false
+    }
+  }
+
+  /** @param mayStray whether it may lie, in an aggregate, where not all of that belongs */
+  acknowledged(
+    text: string,
+    { shardId, sequenceNumber, subSequenceNumber, earlierCopy }: Receipt,
+    { mayStray }: { mayStray: boolean },
+  ): void {
     const put = this.#putOf(text)
     put.outcome = 'acknowledged'
     put.copiesAreTold = earlierCopy !== undefined
@@ -94,12 +125,13 @@ export class StreamWitness {
         'acknowledged is stored',
         `${text} was acknowledged at ${place}, where ${record?.text ?? 'nothing'} is`,
       )
-    } else if (!record.isWhole) {
+    } else if (!record.isWhole && !record.isPlain && !mayStray) {
       this.#object(
         'acknowledged fits its shard',
         `${text} was acknowledged in an aggregate of which a part doesn't belong to ${shardId}`,
       )
     }
+    put.place = record
     if (put.copies > 1 && !put.copiesAreTold) {
       this.#object('copies are told', `${text} is stored ${put.copies} times and its acknowledgement doesn't say so`)
     }
@@ -112,6 +144,13 @@ export class StreamWitness {
     if (error.outcome === 'refused' && put.copies > 0) {
       this.#object('refused is not stored', `${text} was rejected as refused (${error.code}) and is stored`)
     }
+  }
+
+  /** It was neither rejected nor looked at before its producer closed. */
+  taken(text: string): void {
+    const put = this.#putOf(text)
+    put.outcome = 'taken'
+    if (put.copies === 0) this.#object('acknowledged is stored', `${text} was not rejected and is nowhere`)
   }
 
   /** A handler is called. Returns a function to call when it has finished the record, and one for when it gives up. */
@@ -142,12 +181,14 @@ export class StreamWitness {
     }
     if (stored.finished) this.#repeated++
     const handling = { process, signal }
-    // A misplaced copy may come at any time.
-    if (!record.misplaced) {
+    // A misplaced copy may come at any time, and so may what the service put anywhere.
+    if (!record.misplaced && stored.isByKey) {
       this.#checkAlone(partitionKey, text, process)
       this.#handling.set(partitionKey, handling)
     }
     if (put.firstDelivery === undefined && !record.misplaced) {
+      // Where nobody came to it in time, a later copy comes when it comes.
+      if (put.place !== undefined && this.#stored.hasExpired(put.place, this.#nowMs())) put.isOrdered = false
       put.firstDelivery = this.#deliveries++
       this.#checkOrder(put)
     }
@@ -161,10 +202,22 @@ export class StreamWitness {
     return { finished, over }
   }
 
+  /** Takes all that is stored as delivered, as by somebody who reads shard by shard, parents first. */
+  readAll(): void {
+    for (const { records } of this.#stored.shards) {
+      for (const { text, isPlaced } of records) {
+        const put = this.#putOf(text)
+        if (!isPlaced || put.firstDelivery !== undefined) continue
+        put.firstDelivery = this.#deliveries++
+        this.#checkOrder(put)
+      }
+    }
+  }
+
   /** Puts of processes that live and that have no outcome yet. */
   unsettled(): string[] {
     return [...this.#puts.values()]
-      .filter(({ outcome, process }) => outcome === 'pending' && !process.isDead)
+      .filter(({ outcome, process, isAwaited }) => outcome === 'pending' && isAwaited && !process.isDead)
       .map(({ text }) => text)
   }
 
@@ -178,7 +231,7 @@ export class StreamWitness {
   }
 
   #checkOrder(put: Put): void {
-    if (put.outcome !== 'acknowledged' || put.firstDelivery === undefined) return
+    if (!put.isOrdered || put.outcome !== 'acknowledged' || put.firstDelivery === undefined) return
     let delivered = this.#delivered.get(put.key)
     if (delivered === undefined) {
       delivered = []

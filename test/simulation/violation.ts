@@ -8,6 +8,32 @@ export type Invariant =
   | 'refused is not stored'
   /** A record is in the stream more than once, and its receipt doesn't say so. */
   | 'copies are told'
+  /** A receipt or an error tells of as many attempts as there were. */
+  | 'attempts are told'
+  /** A put is rejected without reason, or with one that doesn't hold. */
+  | 'rejected for a reason'
+  /** A rejected record is handed back as it was put, and after a close that was cut short each of them. */
+  | 'handed back'
+  /** `onError` is told of each rejected put, once. */
+  | 'every rejection is told'
+  /** With `failIfThrottled` nothing that was throttled is sent again. */
+  | 'fails if throttled'
+  /** Requests and their number stay within what the service and the options allow. */
+  | 'within limits'
+  /** Where only what a producer asks about its stream comes to nothing, its records go all the same. */
+  | 'questions hold nothing up'
+  /** What is denied isn't asked for again and again. */
+  | 'asks in moderation'
+  /** What a request is to carry stays as it is until the request is over, and if it is given up for ever. */
+  | 'bytes stay'
+  /** Known to go where the service likes, no record shares an aggregate, unless that is asked for; one without a key never does. */
+  | 'plain where the service distributes'
+  /** After a while a producer knows whether the stream distributes records by itself. */
+  | 'changes are noticed'
+  /** A flush is over when all that was put before it is settled. */
+  | 'flush waits'
+  /** Nothing is outstanding when a producer has closed. */
+  | 'nothing stays outstanding'
   /** Every put is settled in time. */
   | 'puts settle'
   /** A handler got something that was never put there. */

@@ -1,13 +1,13 @@
 import { Disturbances } from './disturbances.ts'
 import { DynamoDBService } from './dynamodb-service.ts'
-import { KinesisService } from './kinesis-service.ts'
+import { KinesisService, SIDE_STREAM, STREAM } from './kinesis-service.ts'
 import { LeaseWitness } from './lease-witness.ts'
 import { Network } from './network.ts'
 import { describeFault, type Fault, type Plan } from './plan.ts'
 import { Programs } from './programs.ts'
 import { Randomness } from './randomness.ts'
 import { Recovery } from './recovery.ts'
-import { StoredStream } from './stored-stream.ts'
+import { StoredStream, type StoredUserRecord } from './stored-stream.ts'
 import { StreamWitness } from './stream-witness.ts'
 import { Trace } from './trace.ts'
 import { type Invariant, Violation } from './violation.ts'
@@ -43,6 +43,7 @@ export class World {
   readonly #disturbances = new Disturbances()
   readonly #stored: StoredStream
   readonly #streamWitness: StreamWitness
+  readonly #sideWitness: StreamWitness
   readonly #leaseWitness: LeaseWitness
   readonly #kinesis: KinesisService
   readonly #dynamodb: DynamoDBService
@@ -60,7 +61,15 @@ export class World {
     this.#stored = new StoredStream(plan.retentionMs)
     const report = (violation: Violation): void => this.#report(violation)
     this.#streamWitness = new StreamWitness(this.#stored, () => time.nowMs, report)
+    const sideStored = new StoredStream(Number.POSITIVE_INFINITY)
+    this.#sideWitness = new StreamWitness(sideStored, () => time.nowMs, report)
     this.#leaseWitness = new LeaseWitness(this.#stored, () => time.nowMs, report)
+    const notes = new Map([
+      [STREAM, { stored: this.#stored, onStored: (record: StoredUserRecord) => this.#streamWitness.stored(record) }],
+    ])
+    if (plan.producers.some(({ sideShare }) => sideShare !== undefined)) {
+      notes.set(SIDE_STREAM, { stored: sideStored, onStored: (record) => this.#sideWitness.stored(record) })
+    }
     const network = new Network({
       time,
       random: this.#randomness.stream('network'),
@@ -74,9 +83,9 @@ export class World {
       time,
       network,
       random: this.#randomness.stream('kinesis'),
-      stored: this.#stored,
-      onStored: (record) => this.#streamWitness.stored(record),
+      notes,
       listingLagMs: () => this.#disturbances.staleMs,
+      calls: (process, operation) => this.#disturbances.calls(process, operation),
     })
     const staleness = this.#randomness.stream('staleness')
     this.#dynamodb = new DynamoDBService({
@@ -95,12 +104,14 @@ export class World {
       kinesis: this.#kinesis,
       dynamodb: this.#dynamodb,
       streamWitness: this.#streamWitness,
+      sideWitness: this.#sideWitness,
     }
     this.#programs = new Programs({
       ...parts,
       randomness: this.#randomness,
       disturbances: this.#disturbances,
       leaseWitness: this.#leaseWitness,
+      report,
       onFailure: (name, error) => this.#object('keeps going', `${name} ended: ${describeError(error)}`),
     })
     this.#recovery = new Recovery({ ...parts, programs: this.#programs, stored: this.#stored, report })
@@ -121,8 +132,8 @@ export class World {
       violation: this.#violation,
       virtualMs: this.#time.nowMs,
       happenings: this.#time.count,
-      puts: this.#streamWitness.puts,
-      acknowledged: this.#streamWitness.count('acknowledged'),
+      puts: this.#streamWitness.puts + this.#sideWitness.puts,
+      acknowledged: this.#streamWitness.count('acknowledged') + this.#sideWitness.count('acknowledged'),
       repeated: this.#streamWitness.repeated,
       expired: this.#leaseWitness.expired,
       steadyAfterMs: this.#recovery.steadyAfterMs,
@@ -156,6 +167,12 @@ export class World {
         break
       case 'reshard':
         this.#kinesis.reshard(fault.act, fault.where)
+        break
+      case 'distribution':
+        if (this.#kinesis.distribute(fault.to) && fault.to === 'AUTO') this.#streamWitness.disorder()
+        break
+      case 'recordSize':
+        this.#kinesis.limitRecords(fault.maxRecordKiB)
         break
       default:
         this.#time.after(fault.forMs, this.#begin(fault))
