@@ -20,7 +20,7 @@ function recordingClient(answer = notSent): { readonly client: KinesisClient; re
   let last: Sent | undefined
   const client = new KinesisClient({
     region: 'us-east-1',
-    credentials: { accessKeyId: 'AKIAIOSFODNN7EXAMPLE', secretAccessKey: 'none' },
+    credentials: { accessKeyId: 'local', secretAccessKey: 'local' },
     maxAttempts: 1,
     requestHandler: {
       handle: (request: unknown) => {

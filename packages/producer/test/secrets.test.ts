@@ -5,7 +5,7 @@ import { expect, test } from 'vitest'
 import { Producer } from '../src/index.ts'
 
 const CREDENTIALS = {
-  accessKeyId: 'AKIAXXXXTELLNOBODY',
+  accessKeyId: 'access-key-tell-nobody',
   secretAccessKey: 'secret/tell+nobody',
   sessionToken: 'token//tell+nobody==',
 }
