@@ -30,7 +30,7 @@ export async function startCannedService(shards: number, core: number | undefine
     clientConfig: {
       endpoint: `http://127.0.0.1:${first.port}`,
       region: 'us-east-1',
-      credentials: { accessKeyId: 'AKIAIOSFODNN7EXAMPLE', secretAccessKey: 'none' },
+      credentials: { accessKeyId: 'local', secretAccessKey: 'local' },
     },
     cpu: async () => {
       const report = await ask('cpu')
