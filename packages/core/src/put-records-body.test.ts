@@ -44,12 +44,14 @@ const partitionKey = fc.oneof(
   fc.constant('\ud800"\\\n'),
 )
 const record = fc.record({ PartitionKey: partitionKey, Data: fc.uint8Array({ maxLength: 20 }) })
+const keyless = fc.record({ Data: fc.uint8Array({ maxLength: 20 }) })
+const withUndefined = keyless.map(({ Data }) => ({ PartitionKey: undefined, ExplicitHashKey: undefined, Data }))
 const withHashKey = fc.record({ PartitionKey: partitionKey, ExplicitHashKey: fc.constant('12'), Data: fc.uint8Array() })
 
 test('says the same as what the SDK writes', async () => {
   const [theirs, ours] = [recordingClient(), recordingClient()]
   writePutRecordsBodies(ours.client)
-  const records = fc.array(fc.oneof(record, withHashKey), { minLength: 1, maxLength: 4 })
+  const records = fc.array(fc.oneof(record, withHashKey, keyless, withUndefined), { minLength: 1, maxLength: 4 })
   await fc.assert(
     fc.asyncProperty(
       records,

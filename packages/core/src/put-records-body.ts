@@ -47,10 +47,10 @@ export function putRecordsBody(
   { Records = [], ...stream }: PutRecordsCommandInput,
   allocate: (size: number) => Buffer = Buffer.allocUnsafeSlow,
 ): Buffer {
-  let before = `${JSON.stringify(stream).slice(0, -1)},"Records":[`
+  let before = JSON.stringify({ ...stream, Records: [] }).slice(0, -END.length)
   let size = END.length
   const records = Records.map(({ Data: data = new Uint8Array(), ...keys }) => {
-    const head = `${before}${JSON.stringify(keys).slice(0, -1)},"Data":"`
+    const head = before + JSON.stringify({ ...keys, Data: '' }).slice(0, -END_OF_RECORD.length)
     before = ','
     size += Buffer.byteLength(head) + 4 * Math.ceil(data.length / 3) + END_OF_RECORD.length
     return { head, data: Buffer.from(data.buffer, data.byteOffset, data.length) }
