@@ -1,6 +1,7 @@
+export type { Codec, Encoder } from '@shardwise/core'
 export { ProducerError, type ProducerErrorCode, type ProducerErrorOptions } from './errors.ts'
 export type { ProducerEnvironment, ProducerOptions } from './options.ts'
 export type { Attempt, EarlierCopy, Receipt } from './pending.ts'
-export { type CloseOptions, type FlushOptions, type Outstanding, Producer } from './producer.ts'
+export { type CloseOptions, type FlushOptions, type Outstanding, Producer, type ProducerArguments } from './producer.ts'
 export type { ProducerEvent } from './telemetry.ts'
 export type { UserRecord } from './user-record.ts'

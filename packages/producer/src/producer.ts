@@ -1,6 +1,6 @@
 import type { Writable } from 'node:stream'
 import type { KinesisClient } from '@aws-sdk/client-kinesis'
-import { createKinesisClient, type Kinesis, orAborted } from '@shardwise/core'
+import { createKinesisClient, type Encoder, type Kinesis, orAborted } from '@shardwise/core'
 import { Alarm } from './alarm.ts'
 import { ProducerError } from './errors.ts'
 import { Fifo } from './fifo.ts'
@@ -32,6 +32,11 @@ export interface CloseOptions {
    */
   readonly signal?: AbortSignal | undefined
 }
+
+/** What is neither bytes nor text needs a codec. */
+export type ProducerArguments<Value> = [Value] extends [Uint8Array | string]
+  ? [options?: ProducerOptions<Value>]
+  : [options: ProducerOptions<Value> & { readonly codec: Encoder<Value> }]
 
 /** A record that waits for room. */
 interface InLine {
@@ -89,8 +94,8 @@ export class Producer<Value = Uint8Array | string> implements AsyncDisposable {
   #isClientChecked = false
 
   /** @throws {OptionError} for an option that is unknown or out of range */
-  constructor(options: ProducerOptions<Value> = {}) {
-    this.#options = resolveOptions(options)
+  constructor(...[options]: ProducerArguments<Value>) {
+    this.#options = resolveOptions<Value>(options ?? {})
     const { client, clientConfig, clock, encode, requestTimeout } = this.#options
     this.#check = new RecordCheck(encode)
     // The producer gives a request up by itself; this is for the connection.
