@@ -3,7 +3,7 @@ import type { Attempt } from './pending.ts'
 import type { UserRecord } from './user-record.ts'
 
 export type ProducerErrorCode =
-  /** The partition key isn't a string of 1 to 256 characters, or is missing on a stream that distributes by key. */
+  /** The partition key isn't a string of 1 to 256 UTF-16 code units, or is missing on a stream that distributes by key. */
   | 'ERR_PARTITION_KEY'
   /** The explicit hash key isn't a decimal integer from 0 to 2^128 − 1. */
   | 'ERR_EXPLICIT_HASH_KEY'

@@ -50,7 +50,10 @@ export interface Pending {
 
 export const NO_ATTEMPTS: readonly Attempt[] = Object.freeze([])
 
-/** What a waiting record takes beside its bytes: promises, functions, its place in a queue. Measured at 600 to 700 on Node 24. */
+/**
+ * What a waiting record takes beside its bytes: promises, functions, its place in a queue. Measured on Node 24 with records of
+ * 100 bytes and distinct keys: 460 aggregated, 870 plain.
+ */
 const RECORD_OVERHEAD_BYTES = 600
 
 /**

@@ -83,6 +83,11 @@ describe('put', () => {
 
   test.each([
     ['an empty partition key', { partitionKey: '', data: 'x' }, 'ERR_PARTITION_KEY'],
+    [
+      'a partition key of 257 code units, though of fewer characters',
+      { partitionKey: `k${'😀'.repeat(128)}`, data: 'x' },
+      'ERR_PARTITION_KEY',
+    ],
     ['a partition key of 257 characters', { partitionKey: 'k'.repeat(257), data: 'x' }, 'ERR_PARTITION_KEY'],
     ['a partition key with a lone surrogate', { partitionKey: '\ud800', data: 'x' }, 'ERR_PARTITION_KEY'],
     [
@@ -104,9 +109,9 @@ describe('put', () => {
     expect(scene.producer.outstanding).toEqual({ records: 0, bytes: 0, oldestMs: 0 })
   })
 
-  test('a partition key of 256 characters outside the first plane is accepted', async () => {
+  test('a partition key of 256 code units outside the first plane is accepted', async () => {
     const scene = new Scene()
-    const outcome = scene.put('x', '😀'.repeat(256))
+    const outcome = scene.put('x', '😀'.repeat(128))
     await scene.pass(100)
     expect(outcome()?.shardId).toBe('p')
   })

@@ -26,7 +26,10 @@ export type ProducerEvent =
     }
   /** The stream was found to distribute records as it likes (`service`), or by hash key again (`key`). */
   | { readonly type: 'distributionChanged'; readonly distribution: 'key' | 'service' }
-  /** Kinesis records of one answer go again: refused for now (`throttled`, `retryable`), or without an answer (`unknown`). */
+  /**
+   * Kinesis records of one answer go again: refused for now (`throttled`, `retryable`), without an answer (`unknown`), or each in
+   * a request of its own after one with several was refused as invalid (`fatal`).
+   */
   | {
       readonly type: 'sentAgain'
       readonly cause: Outcome

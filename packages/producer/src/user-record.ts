@@ -7,7 +7,7 @@ export interface UserRecord<Value = Uint8Array | string> {
   /** The stream's name or ARN. Default: the producer's. A stream has one order only if it is always called the same. */
   readonly stream?: string | undefined
   /**
-   * Decides the shard, and the order: records with the same key stay in order. 1 to 256 characters. May be left out only on
+   * Decides the shard, and the order: records with the same key stay in order. 1 to 256 UTF-16 code units. May be left out only on
    * streams that distribute records by themselves.
    */
   readonly partitionKey?: string | undefined
@@ -50,7 +50,8 @@ export const MAX_RECORD_BYTES: number = 2 ** 20
 /** The most that a stream can be made to allow. */
 export const LARGEST_RECORD_BYTES: number = 10 * 2 ** 20
 
-const MAX_PARTITION_KEY_CHARACTERS = 256
+/** In UTF-16 code units, as the KPL counts: what fits so fits however the service counts. */
+const MAX_PARTITION_KEY_UNITS = 256
 
 /** Checks records at the door. */
 export class RecordCheck<Value> {
@@ -108,16 +109,13 @@ export function tooLarge(bytes: number, limit: number, where: string): string {
 }
 
 function checkPartitionKey<Value>(record: UserRecord<Value>, partitionKey: unknown): void {
-  // A string of up to 256 UTF-16 units has up to 256 characters: only a longer one has to be counted.
   const fits =
-    typeof partitionKey === 'string' &&
-    partitionKey.length > 0 &&
-    (partitionKey.length <= MAX_PARTITION_KEY_CHARACTERS || [...partitionKey].length <= MAX_PARTITION_KEY_CHARACTERS)
+    typeof partitionKey === 'string' && partitionKey.length > 0 && partitionKey.length <= MAX_PARTITION_KEY_UNITS
   if (!fits) {
     const got = typeof partitionKey === 'string' ? `one of ${partitionKey.length}` : `a ${typeof partitionKey}`
     throw new ProducerError(
       'ERR_PARTITION_KEY',
-      `put: expected a partition key of 1 to ${MAX_PARTITION_KEY_CHARACTERS} characters, got ${got}.`,
+      `put: expected a partition key of 1 to ${MAX_PARTITION_KEY_UNITS} UTF-16 code units, got ${got}.`,
       { record },
     )
   }

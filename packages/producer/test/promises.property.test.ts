@@ -1,5 +1,5 @@
-import { type Random, silentLogger } from '@shardwise/core'
-import { ManualClock } from '@shardwise/core/testing'
+import { silentLogger } from '@shardwise/core'
+import { ManualClock, seededRandom } from '@shardwise/core/testing'
 import { contains, hashKeyOf, MAX_HASH_KEY } from '@shardwise/records'
 import { expect, test } from 'vitest'
 import { Producer, ProducerError, type Receipt } from '../src/index.ts'
@@ -17,17 +17,6 @@ interface Put {
   readonly partitionKey: string | undefined
   readonly hashKey: bigint
   outcome?: Receipt | ProducerError
-}
-
-/** mulberry32: the same numbers for the same seed, everywhere. */
-function randomOf(seed: number): Random {
-  let state = seed >>> 0
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
-  }
 }
 
 interface World {
@@ -48,7 +37,7 @@ interface World {
 
 /** Puts records while the stream reshards and everything fails now and then; then all is well and everything must settle. */
 async function run(seed: number): Promise<World> {
-  const random = randomOf(seed)
+  const random = seededRandom(seed)
   const pick = <T>(...choices: readonly T[]): T => choices[Math.floor(random() * choices.length)]!
   const clock = new ManualClock()
   const isOnDemand = random() < 0.3
