@@ -1,15 +1,14 @@
 import type { Writable } from 'node:stream'
 import type { KinesisClient } from '@aws-sdk/client-kinesis'
 import { createKinesisClient, type Encoder, type Kinesis, orAborted } from '@shardwise/core'
-import { Alarm } from './alarm.ts'
 import { ProducerError } from './errors.ts'
-import { Fifo } from './fifo.ts'
 import { type ProducerOptions, type ResolvedOptions, resolveOptions } from './options.ts'
 import { Epoch, NO_ATTEMPTS, type Pending, type Receipt, sizeOf } from './pending.ts'
 import { writableTo } from './record-writable.ts'
 import { closed, expired, type Rejection } from './rejection.ts'
 import { StreamWriter } from './stream-writer.ts'
 import { type CheckedRecord, RecordCheck, type UserRecord } from './user-record.ts'
+import { WaitingLine } from './waiting-line.ts'
 
 /** What a producer has taken and not yet settled. */
 export interface Outstanding {
@@ -37,13 +36,6 @@ export interface CloseOptions {
 export type ProducerArguments<Value> = [Value] extends [Uint8Array | string]
   ? [options?: ProducerOptions<Value>]
   : [options: ProducerOptions<Value> & { readonly codec: Encoder<Value> }]
-
-/** A record that waits for room. */
-interface InLine {
-  readonly record: CheckedRecord
-  readonly pending: Pending
-  readonly writer: StreamWriter
-}
 
 /**
  * Puts user records into Kinesis data streams: aggregated, in order per partition key, with retries and back-pressure.
@@ -74,10 +66,7 @@ export class Producer<Value = Uint8Array | string> implements AsyncDisposable {
   readonly #ownClient: KinesisClient | undefined
   readonly #writers = new Map<string, StreamWriter>()
   #defaultWriter: StreamWriter | undefined
-  /** Records that wait for room, oldest first, and their bytes. */
-  readonly #line = new Fifo<InLine>()
-  readonly #lineAlarm: Alarm
-  #lineBytes = 0
+  readonly #line: WaitingLine
   #records = 0
   #bytes = 0
   #epoch = new Epoch()
@@ -96,13 +85,13 @@ export class Producer<Value = Uint8Array | string> implements AsyncDisposable {
   /** @throws {OptionError} for an option that is unknown or out of range */
   constructor(...[options]: ProducerArguments<Value>) {
     this.#options = resolveOptions<Value>(options ?? {})
-    const { client, clientConfig, clock, encode, requestTimeout } = this.#options
+    const { client, clientConfig, clock, encode, requestTimeout, recordTtl } = this.#options
     this.#check = new RecordCheck(encode)
     // The producer gives a request up by itself; this is for the connection.
     const requestTimeoutMs = Math.max(30_000, 2 * requestTimeout)
     this.#ownClient = client === undefined ? createKinesisClient(clientConfig, { requestTimeoutMs }) : undefined
     this.#kinesis = client ?? this.#ownClient!
-    this.#lineAlarm = new Alarm(clock, () => this.#expireLine(clock.monotonicMs()))
+    this.#line = new WaitingLine(clock, recordTtl, () => this.#expireLine(clock.monotonicMs()))
   }
 
   /**
@@ -155,7 +144,7 @@ export class Producer<Value = Uint8Array | string> implements AsyncDisposable {
     let oldest = this.#line.first?.pending.arrivedMs ?? Number.POSITIVE_INFINITY
     for (const writer of this.#writers.values()) oldest = Math.min(oldest, writer.oldestMs)
     const oldestMs = records === 0 ? 0 : Math.max(0, this.#options.clock.monotonicMs() - oldest)
-    return { records, bytes: this.#bytes + this.#lineBytes, oldestMs }
+    return { records, bytes: this.#bytes + this.#line.bytes, oldestMs }
   }
 
   /**
@@ -224,20 +213,17 @@ export class Producer<Value = Uint8Array | string> implements AsyncDisposable {
   }
 
   #queue(checked: CheckedRecord, pending: Pending, writer: StreamWriter, record: UserRecord<Value>): void {
-    const { maxOutstandingBytes, recordTtl } = this.#options
-    const size = sizeOf(pending)
-    if (this.#line.length > 0 && this.#lineBytes + size > maxOutstandingBytes) {
+    const { maxOutstandingBytes } = this.#options
+    if (this.#line.length > 0 && this.#line.bytes + sizeOf(pending) > maxOutstandingBytes) {
       throw new ProducerError(
         'ERR_BUFFER_FULL',
-        `put: ${this.#bytes} bytes are outstanding and ${this.#lineBytes} wait in line, each up to maxOutstandingBytes (${maxOutstandingBytes}). ` +
+        `put: ${this.#bytes} bytes are outstanding and ${this.#line.bytes} wait in line, each up to maxOutstandingBytes (${maxOutstandingBytes}). ` +
           'Await each put; or, where one caller puts alone, producer.ready before it.',
         { record, retryable: true },
       )
     }
     pending.epoch.add()
     this.#line.push({ record: checked, pending, writer })
-    this.#lineBytes += size
-    this.#lineAlarm.setBy(pending.arrivedMs + recordTtl, pending.arrivedMs)
   }
 
   #writerFor(record: UserRecord<Value>): StreamWriter {
@@ -275,7 +261,6 @@ export class Producer<Value = Uint8Array | string> implements AsyncDisposable {
       await this.flush()
     } finally {
       for (const writer of this.#writers.values()) writer.abort()
-      this.#lineAlarm.cancel()
       this.#ownClient?.destroy()
     }
     if (this.#undelivered.length === 0) return
@@ -304,20 +289,14 @@ export class Producer<Value = Uint8Array | string> implements AsyncDisposable {
   }
 
   #expireLine(nowMs: number): void {
-    const { recordTtl } = this.#options
-    for (let next = this.#line.first; next !== undefined; next = this.#line.first) {
-      const expiresMs = next.pending.arrivedMs + recordTtl
-      if (expiresMs > nowMs) {
-        this.#lineAlarm.setBy(expiresMs, nowMs)
-        return
-      }
-      this.#rejectFirstInLine(expired(next.writer.stream, recordTtl))
+    for (let next = this.#line.first; next !== undefined && this.#line.expiresMs <= nowMs; next = this.#line.first) {
+      this.#rejectFirstInLine(expired(next.writer.stream, this.#options.recordTtl))
     }
+    this.#line.setAlarm(nowMs)
   }
 
   #rejectFirstInLine(rejection: Rejection): void {
     const { record, pending, writer } = this.#line.shift()!
-    this.#lineBytes -= sizeOf(pending)
     writer.turnAway(record, pending, rejection, (_, error) => {
       pending.epoch.settleOne()
       if (error !== undefined) this.#onRejected(error, pending)
@@ -362,10 +341,8 @@ export class Producer<Value = Uint8Array | string> implements AsyncDisposable {
   #moveUp(): void {
     while (this.#line.length > 0 && this.#bytes < this.#options.maxOutstandingBytes) {
       const { record, pending, writer } = this.#line.shift()!
-      this.#lineBytes -= sizeOf(pending)
       this.#take(record, pending, writer, this.#options.clock.monotonicMs())
     }
-    if (this.#line.length === 0) this.#lineAlarm.cancel()
   }
 
   #onRejected(error: ProducerError, { promise }: Pending): void {
