@@ -1,6 +1,6 @@
+import type { CallTrouble, Fault, WatchedOperation } from './faults.ts'
 import type { Cut, ServiceName, Weather } from './network.ts'
 import { FAIR } from './network.ts'
-import type { CallTrouble, Fault, WatchedOperation } from './plan.ts'
 import type { SimulatedProcess } from './process.ts'
 
 type Lasting = Extract<Fault, { readonly forMs: number }>
@@ -10,12 +10,25 @@ type Of<Kind extends Lasting['kind']> = Extract<Lasting, { readonly kind: Kind }
 export class Disturbances {
   readonly #active = new Set<Lasting>()
 
+  readonly #nowMs: () => number
+  #lastMs = 0
+
+  constructor(nowMs: () => number) {
+    this.#nowMs = nowMs
+  }
+
   begin(fault: Lasting): void {
     this.#active.add(fault)
   }
 
   end(fault: Lasting): void {
     this.#active.delete(fault)
+    this.#lastMs = this.#nowMs()
+  }
+
+  /** Since when none is under way; now if any is. */
+  get quietSinceMs(): number {
+    return this.#active.size > 0 ? this.#nowMs() : this.#lastMs
   }
 
   endAll(): void {
@@ -63,6 +76,11 @@ export class Disturbances {
 
   get staleMs(): number {
     return Math.max(0, ...this.#all('stale').map(({ lagMs }) => lagMs))
+  }
+
+  /** How far the table's indexes are behind. */
+  get staleIndexMs(): number {
+    return Math.max(this.staleMs, ...this.#all('staleIndex').map(({ lagMs }) => lagMs))
   }
 
   /** How probable it is that a handler does this. */

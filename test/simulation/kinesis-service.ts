@@ -1,8 +1,8 @@
 import type { ListShardsCommand } from '@aws-sdk/client-kinesis'
 import type { Kinesis, Random } from '@shardwise/core'
 import { KinesisModel, ServiceError } from '@shardwise/local'
+import type { CallTrouble, Distribution, WatchedOperation } from './faults.ts'
 import type { Network } from './network.ts'
-import type { CallTrouble, Distribution, WatchedOperation } from './plan.ts'
 import { EPOCH_MS, type SimulatedProcess } from './process.ts'
 import { chance } from './randomness.ts'
 import { type Entry, hasSameBytes, type RequestWatch, streamOf, watched, withOwnBytes } from './request-watch.ts'
@@ -257,8 +257,8 @@ export class KinesisService {
     return () => handle.remove()
   }
 
-  openShardIds(): string[] {
-    return this.model.streamNamed(STREAM).openShards.map(({ id }) => id)
+  openShardIds(stream: string = STREAM): string[] {
+    return this.model.streamNamed(stream).openShards.map(({ id }) => id)
   }
 
   get #expiringNow(): number {

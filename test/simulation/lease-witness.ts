@@ -1,7 +1,7 @@
 import type { AttributeValue } from '@aws-sdk/client-dynamodb'
-import { comparePositions, isSentinel, LATEST, type Position, SHARD_END } from '@shardwise/records'
-import type { SimulatedProcess } from './process.ts'
-import type { StoredShard, StoredStream } from './stored-stream.ts'
+import { AT_TIMESTAMP, comparePositions, isSentinel, LATEST, type Position, SHARD_END } from '@shardwise/records'
+import { isForeign, type SimulatedProcess } from './process.ts'
+import type { StoredShard, StoredStream, StoredUserRecord } from './stored-stream.ts'
 import { type Invariant, Violation } from './violation.ts'
 
 type Item = Readonly<Record<string, AttributeValue>>
@@ -10,13 +10,26 @@ export interface LeaseWrite {
   readonly key: string
   readonly before: Item | undefined
   readonly after: Item | undefined
-  readonly writer: SimulatedProcess
+  /** Undefined: somebody by hand. */
+  readonly writer: SimulatedProcess | undefined
+}
+
+export interface LeaseWitnessOptions {
+  readonly stored: StoredStream
+  readonly nowMs: () => number
+  /** Where an application starts that starts at a time. */
+  readonly startAtMs: number
+  /** A worker that isn't watched has finished a record, as its checkpoint says. */
+  readonly onHandledElsewhere: (record: StoredUserRecord) => void
+  readonly report: (violation: Violation) => void
 }
 
 /** Looks at every write to the lease table. */
 export class LeaseWitness {
   readonly #stored: StoredStream
+  readonly #onHandledElsewhere: (record: StoredUserRecord) => void
   readonly #nowMs: () => number
+  readonly #startAtMs: number
   readonly #report: (violation: Violation) => void
   /** Which start of which worker took each lease up last. */
   readonly #holders = new Map<string, SimulatedProcess>()
@@ -26,9 +39,11 @@ export class LeaseWitness {
   #expired = 0
   #hasStarted = false
 
-  constructor(stored: StoredStream, nowMs: () => number, report: (violation: Violation) => void) {
+  constructor({ stored, nowMs, startAtMs, onHandledElsewhere, report }: LeaseWitnessOptions) {
     this.#stored = stored
     this.#nowMs = nowMs
+    this.#startAtMs = startAtMs
+    this.#onHandledElsewhere = onHandledElsewhere
     this.#report = report
   }
 
@@ -44,9 +59,18 @@ export class LeaseWitness {
 
   written({ key, before, after, writer }: LeaseWrite): void {
     const shard = this.#stored.shard(key)
-    if (shard === undefined || after === undefined) return
+    if (shard === undefined) return
+    if (after === undefined) {
+      // Whoever deletes the lease of a shard that isn't finished begins anew.
+      if (before?.checkpoint?.S !== SHARD_END.sequenceNumber) this.#checkpoints.delete(key)
+      return
+    }
     if (!this.#hasStarted) this.#start(after)
-    if (after.shardwiseToken?.S !== before?.shardwiseToken?.S) this.#holders.set(key, writer)
+    if (writer === undefined) {
+      this.#checkpoints.set(key, checkpointOf(after))
+      return
+    }
+    if (isForeign(writer) || after.shardwiseToken?.S !== before?.shardwiseToken?.S) this.#holders.set(key, writer)
     const checkpoint = checkpointOf(after)
     const last = this.#checkpoints.get(key)
     if (last !== undefined && comparePositions(checkpoint, last) === 0) return
@@ -73,12 +97,14 @@ export class LeaseWitness {
   #start(lease: Item): void {
     this.#hasStarted = true
     if (lease.checkpoint?.S === LATEST.sequenceNumber) this.#stored.startAt(this.#nowMs())
+    if (lease.checkpoint?.S === AT_TIMESTAMP.sequenceNumber) this.#stored.startAt(this.#startAtMs)
   }
 
   #checkCovered(shard: StoredShard, last: Position | undefined, checkpoint: Position, writer: SimulatedProcess): void {
     const isEnd = checkpoint.sequenceNumber === SHARD_END.sequenceNumber
     if (!isEnd && isSentinel(checkpoint)) return
     for (const record of this.#stored.takeCovered(shard, isEnd ? 'end' : checkpoint)) {
+      if (isForeign(writer)) this.#onHandledElsewhere(record)
       if (record.finished || this.#stored.isBeforeStart(record)) continue
       if (!this.#stored.hasExpired(record, this.#nowMs())) {
         this.#object(

@@ -1,5 +1,6 @@
 import type { Random } from '@shardwise/core'
-import type { Fault, Plan, ProducerPlan, WatchedOperation } from './plan.ts'
+import type { Fault, WatchedOperation } from './faults.ts'
+import type { Plan, ProducerPlan } from './plan.ts'
 import { between, chance, integer, pick } from './randomness.ts'
 
 /** A producer looks at its stream anew after six minutes at most. */

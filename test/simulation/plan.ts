@@ -1,92 +1,9 @@
 import type { Random } from '@shardwise/core'
-import type { ServiceName, Weather } from './network.ts'
+import type { Distribution, Fault, WatchedOperation } from './faults.ts'
+import type { ServiceName } from './network.ts'
+import { fleetVaried } from './plan-fleets.ts'
 import { varied } from './plan-variations.ts'
 import { between, chance, integer, pick, Randomness } from './randomness.ts'
-
-/** One thing that goes wrong, or changes, at a time. Workers and producers are named by their place. */
-export type Fault =
-  /**
-   * The process dies, when it has sent so many more requests; a new one comes after `restartMs`, with the same name or a new
-   * one.
-   */
-  | {
-      readonly kind: 'kill'
-      readonly atMs: number
-      readonly place: string
-      readonly afterSends: number
-      readonly restartMs: number
-      readonly renamed: boolean
-    }
-  /** The process leaves in good order; a new one comes after `restartMs`. */
-  | { readonly kind: 'leave'; readonly atMs: number; readonly place: string; readonly restartMs: number }
-  /** Nothing of the process runs for a while, from when it has sent so many more requests. */
-  | {
-      readonly kind: 'pause'
-      readonly atMs: number
-      readonly place: string
-      readonly afterSends: number
-      readonly forMs: number
-    }
-  /** No request, or no answer, passes between a process and a service. */
-  | {
-      readonly kind: 'partition'
-      readonly atMs: number
-      readonly forMs: number
-      readonly place: string
-      readonly service: ServiceName
-      readonly cut: 'requests' | 'answers'
-    }
-  | ({
-      readonly kind: 'weather'
-      readonly atMs: number
-      readonly forMs: number
-      readonly service: ServiceName
-    } & Weather)
-  /** A service refuses calls for going too fast, fails inside, or (Kinesis) refuses a part of the records, or an iterator as expired. */
-  | {
-      readonly kind: 'errors'
-      readonly atMs: number
-      readonly forMs: number
-      readonly service: ServiceName
-      readonly error: 'throttle' | 'internalError' | 'partialFailure' | 'expiredIterator'
-      readonly probability: number
-    }
-  /** Reads of the lease table, its indexes, and listings of shards are old. */
-  | { readonly kind: 'stale'; readonly atMs: number; readonly forMs: number; readonly lagMs: number }
-  | {
-      readonly kind: 'reshard'
-      readonly atMs: number
-      readonly act: 'split' | 'merge' | 'resize'
-      readonly where: number
-    }
-  /** Handlers take long, throw, or don't come back before the time is over or they are aborted. */
-  | {
-      readonly kind: 'handlers'
-      readonly atMs: number
-      readonly forMs: number
-      readonly act: 'slow' | 'throw' | 'hang'
-      readonly probability: number
-    }
-  /** Calls of an operation come to nothing for a program that puts. */
-  | {
-      readonly kind: 'calls'
-      readonly atMs: number
-      readonly forMs: number
-      readonly place: string
-      readonly operation: WatchedOperation
-      readonly act: CallTrouble
-    }
-  /** The stream goes over to distributing records by itself, or back to going by their keys. */
-  | { readonly kind: 'distribution'; readonly atMs: number; readonly to: Distribution }
-  /** From now on the stream takes records of up to another size. */
-  | { readonly kind: 'recordSize'; readonly atMs: number; readonly maxRecordKiB: number }
-
-export type WatchedOperation = 'ListShards' | 'DescribeStreamSummary'
-
-/** What a caller meets: it may not call, calls too often, the service fails, or never answers. */
-export type CallTrouble = 'denied' | 'throttled' | 'failing' | 'hanging'
-
-export type Distribution = 'AUTO' | 'USER_PARTITION_KEY'
 
 export interface ProducerPlan {
   readonly place: string
@@ -129,6 +46,37 @@ export interface WorkerPlan {
   readonly maxRecords: number
   readonly idleTimeBetweenReads: number
   readonly handlerMs: number
+  // Absent in old plans, and where the consumer's default will do.
+  readonly maxLeases?: number
+  readonly checkpointIntervalMs?: number
+  readonly closeTimeout?: number
+  /** It is a KCL. */
+  readonly isForeign?: boolean
+}
+
+/** How an application comes by its two streams. */
+export interface StreamsPlan {
+  readonly by: 'list' | 'function' | 'where'
+  /** The second is among them only from then on; not with a list. */
+  readonly addedAtMs?: number
+  /** From then on it isn't any more, for so long or for good; not with a list. */
+  readonly removedAtMs?: number
+  readonly backAtMs?: number
+  readonly formerStreamWaitMs: number
+}
+
+/** What a KCL of some version has left behind. */
+export interface FormerTable {
+  /** When it wrote last. */
+  readonly leftAtMs: number
+  /** Since 3.0. */
+  readonly hasIndex: boolean
+  /** Since 3.5. */
+  readonly hasTypes: boolean
+  /** Since 2.3. */
+  readonly hasRanges: boolean
+  /** It ran by the rules of 3.x. */
+  readonly isOf3x: boolean
 }
 
 /** A whole run, as plain data: the same plan gives the same run. */
@@ -142,7 +90,9 @@ export interface Plan {
   readonly retentionMs: number
   readonly failoverTime: number
   /** Where the application starts; absent in old plans: at the oldest record. */
-  readonly initialPosition?: 'TRIM_HORIZON' | 'LATEST'
+  readonly initialPosition?: 'TRIM_HORIZON' | 'LATEST' | 'AT_TIMESTAMP'
+  /** Where it is, for AT_TIMESTAMP. */
+  readonly startAtMs?: number
   /** Whether the stream is on-demand; absent in old plans, as are the next two: provisioned, by key, 1 MiB. */
   readonly onDemand?: boolean
   readonly distribution?: Distribution
@@ -153,13 +103,25 @@ export interface Plan {
   readonly producers: readonly ProducerPlan[]
   readonly workers: readonly WorkerPlan[]
   readonly faults: readonly Fault[]
+  // What follows is absent in old plans: then there is none of it.
+  /** How far the table's index is always behind, at most. */
+  readonly indexLagMs?: number
+  /** The application reads both streams, rather than the one. */
+  readonly streams?: StreamsPlan
+  /** The table is there already, as a KCL has left it. */
+  readonly formerTable?: FormerTable
+  /** New leases get attributes that nobody knows. */
+  readonly hasStrangeAttributes?: boolean
+  /** So little goes wrong, and so seldom, that each fault has to be made up for in good time. */
+  readonly isPrompt?: boolean
 }
 
 const DAY_MS = 24 * 3_600_000
 
 export function planOf(seed: number): Plan {
   const randomness = new Randomness(seed)
-  return varied(randomness.stream('variations'), plainPlan(seed, randomness.stream('plan')))
+  const plan = varied(randomness.stream('variations'), plainPlan(seed, randomness.stream('plan')))
+  return fleetVaried(randomness.stream('fleet'), plan)
 }
 
 /** Producers with little but the defaults, on a provisioned stream that they know all about. */
@@ -308,13 +270,4 @@ function fault(random: Random, kind: (typeof KINDS)[number], atMs: number, { fai
     case 'handlers':
       return { kind: 'handlers', atMs, forMs, act: pick(random, ['slow', 'throw', 'hang']), probability }
   }
-}
-
-/** One line for a person. */
-export function describeFault(fault: Fault): string {
-  const { kind, atMs, ...rest } = fault
-  const details = Object.entries(rest).map(
-    ([name, value]) => `${name} ${typeof value === 'number' ? +value.toFixed(3) : value}`,
-  )
-  return `at ${(atMs / 1_000).toFixed(1)} s ${kind}: ${details.join(', ')}`
 }

@@ -13,6 +13,13 @@ export interface ProcessOptions {
   readonly wallOffsetMs: number
 }
 
+/** How the names of workers begin that aren't ours. */
+export const FOREIGN = 'kcl-'
+
+export function isForeign({ name }: { readonly name: string }): boolean {
+  return name.startsWith(FOREIGN)
+}
+
 /** When the world begins: a fixed time, so that runs are the same. */
 export const EPOCH_MS: number = Date.UTC(2026, 0, 1)
 /** A timer may come early, by the granularity of the event loop's own clock, and late. */
@@ -50,6 +57,11 @@ export class SimulatedProcess implements Clock {
   /** Nothing of it runs now. */
   get isStopped(): boolean {
     return this.#dead || this.#pausedUntilMs > this.#time.nowMs
+  }
+
+  /** When it went on after the last time that it was paused. */
+  get lastPausedMs(): number {
+    return this.#pausedUntilMs
   }
 
   kill(): void {

@@ -1,17 +1,22 @@
+import type { ConsumerOptions, InitialPosition } from '@shardwise/consumer'
 import type { Disturbances } from './disturbances.ts'
 import type { DynamoDBService } from './dynamodb-service.ts'
-import type { KinesisService } from './kinesis-service.ts'
-import type { LeaseWitness } from './lease-witness.ts'
-import type { Fault, Plan, ProducerPlan, WorkerPlan } from './plan.ts'
-import { SimulatedProcess } from './process.ts'
+import { type Fault, LEADER_PLACE } from './faults.ts'
+import { ForeignWorker } from './foreign-worker.ts'
+import { type KinesisService, SIDE_STREAM, STREAM } from './kinesis-service.ts'
+import type { Plan, ProducerPlan, WorkerPlan } from './plan.ts'
+import { EPOCH_MS, SimulatedProcess } from './process.ts'
 import { ProducerWitness } from './producer-witness.ts'
+import type { FleetChange } from './promptness.ts'
 import { between, type Randomness } from './randomness.ts'
 import { SimulatedProducer } from './simulated-producer.ts'
-import { SimulatedWorker } from './simulated-worker.ts'
-import type { StreamWitness } from './stream-witness.ts'
+import { type FleetMember, SimulatedWorker } from './simulated-worker.ts'
+import { LEADER_KEY } from './table-requests.ts'
 import type { Trace } from './trace.ts'
 import type { Violation } from './violation.ts'
 import type { VirtualTime } from './virtual-time.ts'
+import type { WatchedStreams } from './watched-streams.ts'
+import type { WriteFaults } from './write-faults.ts'
 
 export interface ProgramsOptions {
   readonly plan: Plan
@@ -21,10 +26,11 @@ export interface ProgramsOptions {
   readonly kinesis: KinesisService
   readonly dynamodb: DynamoDBService
   readonly disturbances: Disturbances
-  readonly streamWitness: StreamWitness
-  readonly sideWitness: StreamWitness
-  readonly leaseWitness: LeaseWitness
+  readonly streams: WatchedStreams
+  readonly writeFaults: WriteFaults
   readonly report: (violation: Violation) => void
+  /** Something is about to happen to a worker, or one has just started. */
+  readonly onChange: (change: FleetChange, worker: FleetMember) => void
   /** A worker ended by itself. */
   readonly onFailure: (name: string, error: unknown) => void
 }
@@ -36,9 +42,11 @@ const WALL_OFFSET_MS = 120_000
 /** With longer ways records of one key queue up behind each other. */
 const SHORT_WAY_MS = 6
 
+type Program = SimulatedProducer | FleetMember
+
 /** Who runs at a place now. */
-interface Place<Program> {
-  program: Program | undefined
+interface Place<At> {
+  program: At | undefined
   starts: number
 }
 
@@ -46,7 +54,7 @@ interface Place<Program> {
 export class Programs {
   readonly #options: ProgramsOptions
   readonly #producers = new Map<string, Place<SimulatedProducer>>()
-  readonly #workers = new Map<string, Place<SimulatedWorker>>()
+  readonly #workers = new Map<string, Place<FleetMember>>()
   /** Programs that are about to end; each starts anew afterwards. */
   readonly #leaving = new Set<Promise<void>>()
   #isCalm = false
@@ -68,7 +76,7 @@ export class Programs {
     return running(this.#producers)
   }
 
-  get workers(): SimulatedWorker[] {
+  get workers(): FleetMember[] {
     return running(this.#workers)
   }
 
@@ -79,40 +87,69 @@ export class Programs {
   /** From now on nobody dies or pauses any more. */
   calmDown(): void {
     this.#isCalm = true
+    this.#options.writeFaults.disarm()
+  }
+
+  /** Where the worker is that leads now; undefined if none does. */
+  get leaderPlace(): string | undefined {
+    const lock = this.#options.dynamodb.items().find(({ leaseKey }) => leaseKey?.S === LEADER_KEY)
+    const found = [...this.#workers].find(([, { program }]) => program?.workerId === lock?.ownerName?.S)
+    return found?.[0]
   }
 
   kill({ place, afterSends, restartMs, renamed }: Extract<Fault, { kind: 'kill' }>): void {
     const program = this.#programAt(place)
-    program?.process.afterSends(afterSends, () => {
-      // It may have left, or been told to, in the meantime.
-      if (this.#isCalm || this.#programAt(place) !== program) return
-      this.#options.trace.add('world', `${program.process.name} dies`)
-      program.process.kill()
-      this.#vacate(place)
-      this.#options.time.after(restartMs, () => this.#restart(place, renamed))
+    program?.process.afterSends(afterSends, () => this.#die(program, { restartMs, renamed }))
+  }
+
+  killAtWrite(fault: Extract<Fault, { kind: 'killAtWrite' }>): void {
+    this.#options.writeFaults.arm(fault, (process) => {
+      const program = this.workers.find((worker) => worker.process === process)
+      if (program !== undefined) this.#die(program, fault)
     })
   }
 
   pause({ place, afterSends, forMs }: Extract<Fault, { kind: 'pause' }>): void {
     const program = this.#programAt(place)
-    program?.process.afterSends(afterSends, () => {
-      if (this.#isCalm) return
-      this.#options.trace.add('world', `${program.process.name} is paused`)
-      program.process.pause(forMs)
-    })
+    program?.process.afterSends(afterSends, () => this.#pause(program.process, forMs))
   }
 
-  leave({ place, restartMs }: Extract<Fault, { kind: 'leave' }>): void {
-    const program = this.#programAt(place)
-    if (program === undefined || program.process.isStopped) return
+  pauseAtWrite(fault: Extract<Fault, { kind: 'pauseAtWrite' }>): void {
+    this.#options.writeFaults.arm(fault, (process) => this.#pause(process, fault.forMs))
+  }
+
+  leave({ place: given, restartMs, keepsName = false }: Extract<Fault, { kind: 'leave' }>): void {
+    const program = this.#programAt(given)
+    const place = program && this.#placeOf(program)
+    if (program === undefined || place === undefined || program.process.isStopped) return
+    if (isWorker(program)) this.#options.onChange('close', program)
     this.#vacate(place)
-    const left = program instanceof SimulatedWorker ? program.close() : program.end()
+    const left = isWorker(program) ? program.close() : program.end()
     this.#leaving.add(left)
     // Two programs of one name never run at once.
     void left.then(() => {
       this.#leaving.delete(left)
-      this.#options.time.after(restartMs, () => this.#restart(place, true))
+      this.#options.time.after(restartMs, () => this.#restart(place, !keepsName))
     })
+  }
+
+  #die(program: Program, { restartMs, renamed }: { readonly restartMs: number; readonly renamed: boolean }): void {
+    const place = this.#placeOf(program)
+    // It may have left, or been told to, in the meantime.
+    if (this.#isCalm || place === undefined) return
+    this.#options.trace.add('world', `${program.process.name} dies`)
+    if (isWorker(program)) {
+      this.#options.onChange(place === this.leaderPlace ? 'killLeader' : 'kill', program)
+    }
+    program.process.kill()
+    this.#vacate(place)
+    this.#options.time.after(restartMs, () => this.#restart(place, renamed))
+  }
+
+  #pause(process: SimulatedProcess, forMs: number): void {
+    if (this.#isCalm) return
+    this.#options.trace.add('world', `${process.name} is paused`)
+    process.pause(forMs)
   }
 
   #restart(place: string, renamed: boolean): void {
@@ -127,15 +164,15 @@ export class Programs {
   #startProducer(plan: ProducerPlan): void {
     const place = this.#producers.get(plan.place)!
     const process = this.#newProcess(`${plan.place}#${++place.starts}`)
-    const { kinesis, streamWitness, sideWitness, trace, report, plan: whole } = this.#options
+    const { kinesis, streams, trace, report, plan: whole } = this.#options
     const isRefused = (fault: Fault): boolean =>
       fault.kind === 'calls' && fault.operation === 'DescribeStreamSummary' && fault.act === 'denied'
     const witness = new ProducerWitness({
       process,
       plan,
       kinesis,
-      streamWitness,
-      sideWitness,
+      streamWitness: streams.main.witness,
+      sideWitness: streams.side.witness,
       mayDescribe: !plan.denied?.includes('DescribeStreamSummary') && !whole.faults.some(isRefused),
       isUnhindered: whole.wayMs <= SHORT_WAY_MS && whole.faults.every(({ kind }) => kind === 'calls') && isPlain(plan),
       isCalm: () => this.#isCalm,
@@ -147,15 +184,28 @@ export class Programs {
   #startWorker(plan: WorkerPlan, workerId: string): void {
     const place = this.#workers.get(plan.place)!
     const process = this.#newProcess(`${workerId}#${++place.starts}`)
-    place.program = new SimulatedWorker(process, workerId, plan, {
+    const worker = plan.isForeign
+      ? this.#foreignWorker(process, workerId, plan)
+      : this.#ownWorker(process, workerId, plan)
+    place.program = worker
+    this.#options.onChange('join', worker)
+  }
+
+  #foreignWorker(process: SimulatedProcess, workerId: string, plan: WorkerPlan): FleetMember {
+    const { plan: whole, streams } = this.#options
+    return new ForeignWorker(process, workerId, plan, { ...this.#options, ...whole, stored: streams.main.stored })
+  }
+
+  #ownWorker(process: SimulatedProcess, workerId: string, plan: WorkerPlan): FleetMember {
+    return new SimulatedWorker(process, workerId, plan, {
       kinesis: this.#options.kinesis,
       dynamodb: this.#options.dynamodb,
-      witness: this.#options.streamWitness,
+      streams: this.#options.streams,
+      selection: selectionOf(this.#options.plan, this.#options.streams),
       disturbances: this.#options.disturbances,
       trace: this.#options.trace,
       failoverTime: this.#options.plan.failoverTime,
-      initialPosition: this.#options.plan.initialPosition ?? 'TRIM_HORIZON',
-      onExpiry: (shardId) => this.#options.leaseWitness.expiryTold(shardId),
+      initialPosition: initialPositionOf(this.#options.plan),
       onFailure: (error) => this.#options.onFailure(process.name, error),
     })
   }
@@ -172,7 +222,12 @@ export class Programs {
     })
   }
 
-  #programAt(place: string): SimulatedProducer | SimulatedWorker | undefined {
+  #placeOf(program: Program): string | undefined {
+    return [...this.#producers, ...this.#workers].find(([, place]) => place.program === program)?.[0]
+  }
+
+  #programAt(given: string): Program | undefined {
+    const place = (given === LEADER_PLACE ? this.leaderPlace : given) ?? ''
     return this.#producers.get(place)?.program ?? this.#workers.get(place)?.program
   }
 
@@ -182,11 +237,32 @@ export class Programs {
   }
 }
 
+/** What an application is told of its streams: what they are now, whenever it asks. */
+function selectionOf(
+  { streams: given }: Plan,
+  streams: WatchedStreams,
+): Pick<ConsumerOptions, 'stream' | 'streams' | 'formerStreamWaitMs'> {
+  if (given === undefined) return { stream: STREAM }
+  const { by, formerStreamWaitMs } = given
+  const names = (): string[] => streams.read.map(({ name }) => name)
+  if (by === 'list') return { streams: [STREAM, SIDE_STREAM], formerStreamWaitMs }
+  if (by === 'function') return { streams: names, formerStreamWaitMs }
+  return { streams: { where: ({ name }) => names().includes(name) }, formerStreamWaitMs }
+}
+
+function initialPositionOf({ initialPosition = 'TRIM_HORIZON', startAtMs = 0 }: Plan): InitialPosition {
+  return initialPosition === 'AT_TIMESTAMP' ? { timestamp: EPOCH_MS + startAtMs } : initialPosition
+}
+
 /** Whether a producer only puts what any stream takes, and not much. */
 function isPlain({ paddingBytes, largeBytes, keylessShare }: ProducerPlan): boolean {
   return paddingBytes === 0 && largeBytes === undefined && keylessShare === undefined
 }
 
-function running<Program>(places: ReadonlyMap<string, Place<Program>>): Program[] {
+function isWorker(program: Program): program is FleetMember {
+  return !(program instanceof SimulatedProducer)
+}
+
+function running<At>(places: ReadonlyMap<string, Place<At>>): At[] {
   return [...places.values()].flatMap(({ program }) => (program === undefined ? [] : [program]))
 }

@@ -1,13 +1,15 @@
 import type { AttributeValue } from '@aws-sdk/client-dynamodb'
-import { type DynamoDBService, TABLE } from './dynamodb-service.ts'
+import type { DynamoDBService } from './dynamodb-service.ts'
+import type { Fault } from './faults.ts'
 import type { KinesisService } from './kinesis-service.ts'
-import type { Fault, Plan } from './plan.ts'
+import type { Plan } from './plan.ts'
+import { FOREIGN } from './process.ts'
 import type { Programs } from './programs.ts'
-import type { StoredStream } from './stored-stream.ts'
-import type { StreamWitness } from './stream-witness.ts'
+import { isLeaseKey } from './table-requests.ts'
 import type { Trace } from './trace.ts'
 import { type Invariant, Violation } from './violation.ts'
 import type { VirtualTime } from './virtual-time.ts'
+import { openShardsOf, placeOfLease, shardKeyOf, type WatchedStreams } from './watched-streams.ts'
 
 type Item = Readonly<Record<string, AttributeValue>>
 
@@ -18,9 +20,7 @@ export interface RecoveryOptions {
   readonly programs: Programs
   readonly kinesis: KinesisService
   readonly dynamodb: DynamoDBService
-  readonly stored: StoredStream
-  readonly streamWitness: StreamWitness
-  readonly sideWitness: StreamWitness
+  readonly streams: WatchedStreams
   readonly report: (violation: Violation) => void
 }
 
@@ -34,7 +34,7 @@ const LOOK_MS = 250
 const STEADY_MS = 90_000
 const STEADY_FAILOVERS = 6
 /** What is no reason to handle anything twice: nobody dies, and no request fails but questions of producers. */
-const GENTLE: ReadonlySet<Fault['kind']> = new Set(['reshard', 'leave', 'calls', 'distribution', 'recordSize'])
+export const GENTLE: ReadonlySet<Fault['kind']> = new Set(['reshard', 'leave', 'calls', 'distribution', 'recordSize'])
 /** How long closing may take: the handlers' time, and the last writes. */
 const CLOSE_MS = 30_000
 
@@ -54,7 +54,8 @@ export class Recovery {
 
   /** Resolves when everybody has closed. */
   async run(): Promise<void> {
-    const { plan, time, trace, programs, streamWitness, sideWitness } = this.#options
+    const { plan, time, trace, programs, streams } = this.#options
+    const unsettled = (): string[] => streams.all.flatMap(({ witness }) => witness.unsettled()).slice(0, 5)
     const calmMs = time.nowMs
     programs.calmDown()
     trace.add('world', 'the faults are over')
@@ -68,15 +69,9 @@ export class Recovery {
     await time.sleep(AFTERMATH_MS + longestRestart(plan))
     const producers = programs.producers
     const closed = Promise.all(producers.map((producer) => producer.end()))
-    await this.#within(
-      closed,
-      settleMs,
-      'puts settle',
-      () => `unsettled after close: ${streamWitness.unsettled().slice(0, 5).join(', ')}`,
-    )
-    sideWitness.readAll()
-    const unsettled = [...streamWitness.unsettled(), ...sideWitness.unsettled()]
-    if (unsettled.length > 0) this.#object('puts settle', `unsettled after close: ${unsettled.slice(0, 5).join(', ')}`)
+    await this.#within(closed, settleMs, 'puts settle', () => `unsettled after close: ${unsettled().join(', ')}`)
+    if (plan.streams === undefined) streams.side.witness.readAll()
+    if (unsettled().length > 0) this.#object('puts settle', `unsettled after close: ${unsettled().join(', ')}`)
     await this.#becomeSteady(calmMs)
     await this.#closeWorkers()
     this.#checkRepeats()
@@ -100,27 +95,35 @@ export class Recovery {
   }
 
   #whatIsWrong(): string | undefined {
-    for (const shard of this.#options.stored.shards) {
-      const open = this.#options.stored.firstOpen(shard, this.#options.time.nowMs)
-      if (open !== undefined) return `${open.text} in ${shard.shardId} isn't finished`
+    const { programs, streams, kinesis, time } = this.#options
+    for (const { name, stored } of streams.read) {
+      for (const shard of stored.shards) {
+        const open = stored.firstOpen(shard, time.nowMs)
+        if (open !== undefined) return `${open.text} in ${shard.shardId} of ${name} isn't finished`
+      }
     }
-    const workers = new Map(this.#options.programs.workers.map((worker) => [worker.workerId, worker]))
+    const workers = new Map(programs.workers.map((worker) => [worker.workerId, worker]))
     const counts = new Map([...workers.keys()].map((workerId) => [workerId, 0]))
-    const leases = new Map(this.#leases().map((lease) => [lease.leaseKey!.S!, lease]))
-    for (const shardId of this.#options.kinesis.openShardIds()) {
-      const lease = leases.get(shardId)
-      if (lease === undefined) return `${shardId} has no lease`
-      if (lease.checkpointOwner !== undefined) return `${shardId} is being handed off`
+    const leases = new Map(this.#leases().map((lease) => [shardOf(lease), lease]))
+    const former = [...leases.keys()].find((shard) => !streams.read.some(({ name }) => shard.startsWith(`${name}:`)))
+    if (former !== undefined) return `the lease of ${former}, which isn't the application's any more, is still there`
+    for (const shard of openShardsOf(kinesis, streams)) {
+      const lease = leases.get(shard)
+      if (lease === undefined) return `${shard} has no lease`
+      if (lease.checkpointOwner !== undefined) return `${shard} is being handed off`
       const owner = lease.leaseOwner?.S ?? 'nobody'
       const worker = workers.get(owner)
-      if (worker === undefined) return `${shardId} is owned by ${owner}`
-      if (!worker.shardIds.includes(shardId)) return `${owner} doesn't know that it owns ${shardId}`
+      if (worker === undefined) return `${shard} is owned by ${owner}`
+      if (!worker.shards.includes(shard)) return `${owner} doesn't know that it owns ${shard}`
       counts.set(owner, counts.get(owner)! + 1)
     }
-    if (Math.max(...counts.values()) - Math.min(...counts.values()) > 1) {
-      return `the shards are spread unevenly: ${[...counts].map(([owner, count]) => `${owner} ${count}`).join(', ')}`
-    }
-    return undefined
+    const most = Math.max(...counts.values())
+    const isUneven = [...counts].some(([owner, count]) => {
+      const { maxLeases = Number.POSITIVE_INFINITY } = workers.get(owner)!.plan
+      return count > maxLeases || count < Math.min(most - 1, maxLeases)
+    })
+    if (!isUneven) return undefined
+    return `the shards are spread unevenly: ${[...counts].map(([owner, count]) => `${owner} ${count}`).join(', ')}`
   }
 
   async #closeWorkers(): Promise<void> {
@@ -133,7 +136,10 @@ export class Recovery {
     )
     const owned = this.#leases().filter(
       ({ checkpoint, leaseOwner, checkpointOwner }) =>
-        checkpoint?.S !== 'SHARD_END' && (leaseOwner !== undefined || checkpointOwner !== undefined),
+        checkpoint?.S !== 'SHARD_END' &&
+        (leaseOwner !== undefined || checkpointOwner !== undefined) &&
+        // A KCL leaves its leases in its name.
+        !leaseOwner?.S?.startsWith(FOREIGN),
     )
     if (owned.length > 0) {
       this.#object(
@@ -146,7 +152,7 @@ export class Recovery {
   /** Handoffs, reshards and good ends are no reason to handle anything twice. */
   #checkRepeats(): void {
     const isGentle = this.#options.plan.faults.every(({ kind }) => GENTLE.has(kind))
-    const { repeated } = this.#options.streamWitness
+    const repeated = this.#options.streams.sum(({ witness }) => witness.repeated)
     if (isGentle && repeated > 0) this.#object('nothing again without need', `${repeated} records were handled again`)
   }
 
@@ -157,15 +163,17 @@ export class Recovery {
   }
 
   #leases(): Item[] {
-    const { Items } = this.#options.dynamodb.model.execute('Scan', { TableName: TABLE, ConsistentRead: true }) as {
-      Items: Item[]
-    }
-    return Items.filter(({ entityType }) => entityType?.S === 'LEASE')
+    return this.#options.dynamodb.items().filter(({ leaseKey }) => isLeaseKey(leaseKey?.S ?? ''))
   }
 
   #object(invariant: Invariant, message: string): void {
     this.#options.report(new Violation(invariant, message))
   }
+}
+
+function shardOf({ leaseKey }: Item): string {
+  const { stream, shardId } = placeOfLease(leaseKey!.S!)
+  return shardKeyOf(stream, shardId)
 }
 
 function longestRestart({ faults }: Plan): number {

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
-import { type Fault, type Plan, planOf } from './plan.ts'
+import type { Fault } from './faults.ts'
+import { type Plan, planOf } from './plan.ts'
 import { shrink } from './shrink.ts'
 import { Violation } from './violation.ts'
 import type { Outcome } from './world.ts'
@@ -26,6 +27,9 @@ const breaksWith =
       repeated: 0,
       expired: 0,
       steadyAfterMs: 0,
+      slowestMs: new Map(),
+      writes: new Map(),
+      struck: 0,
       digest: '',
       trace: [],
     })

@@ -1,4 +1,5 @@
-import type { Fault, Plan } from './plan.ts'
+import type { Fault } from './faults.ts'
+import type { Plan } from './plan.ts'
 import { type Outcome, World } from './world.ts'
 
 /** A plan that breaks a promise, with as little going wrong as could be found. */

@@ -1,7 +1,8 @@
 import { availableParallelism } from 'node:os'
 import { parseArgs } from 'node:util'
 import { explore, type SeedResult } from './explore.ts'
-import { describeFault, type Plan, planOf } from './plan.ts'
+import { describeFault } from './faults.ts'
+import { type Plan, planOf } from './plan.ts'
 import { shrink } from './shrink.ts'
 import { type Outcome, World } from './world.ts'
 
@@ -110,7 +111,7 @@ function tell(plan: Plan, outcome: Outcome): void {
   const { faults, producers, workers, ...settings } = plan
   console.log(
     `\n${Object.entries(settings)
-      .map(([name, value]) => `${name} ${value}`)
+      .map(([name, value]) => `${name} ${typeof value === 'object' ? JSON.stringify(value) : value}`)
       .join(', ')}`,
   )
   for (const program of [...producers, ...workers]) {
@@ -157,6 +158,23 @@ async function exploreAll(from: number, count: number, processes: number): Promi
       `${sum(({ acknowledged }) => acknowledged)} acknowledged, ${sum(({ repeated }) => repeated)} handled again, ${sum(({ expired }) => expired)} expired; ` +
       `well after ${((steady[steady.length >>> 1] ?? 0) / 1_000).toFixed(1)} s in the middle, ${((steady.at(-1) ?? 0) / 1_000).toFixed(1)} s at most`,
   )
+  console.log(
+    `writes: ${shown(
+      merged(
+        results.map(({ writes }) => writes),
+        (a, b) => a + b,
+      ),
+    )}`,
+  )
+  console.log(`${sum(({ struck }) => struck)} faults right before or after one of them`)
+  console.log(
+    `slowest, in ms: ${shown(
+      merged(
+        results.map(({ slowestMs }) => slowestMs),
+        Math.max,
+      ),
+    )}`,
+  )
   const failed = results.filter(({ violation }) => violation !== undefined)
   if (failed.length === 0) {
     console.log('Every promise was kept.')
@@ -164,6 +182,19 @@ async function exploreAll(from: number, count: number, processes: number): Promi
   }
   await tellShortest(failed)
   return 1
+}
+
+function merged(
+  maps: readonly ReadonlyMap<string, number>[],
+  both: (a: number, b: number) => number,
+): ReadonlyMap<string, number> {
+  const all = new Map<string, number>()
+  for (const [name, value] of maps.flatMap((map) => [...map])) all.set(name, both(all.get(name) ?? 0, value))
+  return all
+}
+
+function shown(figures: ReadonlyMap<string, number>): string {
+  return [...figures].map(([name, value]) => `${name} ${Math.round(value)}`).join(', ')
 }
 
 /** Of a few failing seeds, those with the fewest faults, the shortest history. */

@@ -1,14 +1,20 @@
-import { Consumer, type ConsumerEvent, type ConsumerRecord } from '@shardwise/consumer'
+import {
+  Consumer,
+  type ConsumerEvent,
+  type ConsumerOptions,
+  type ConsumerRecord,
+  type InitialPosition,
+} from '@shardwise/consumer'
 import { silentLogger } from '@shardwise/core'
 import type { Disturbances } from './disturbances.ts'
 import { type DynamoDBService, TABLE } from './dynamodb-service.ts'
-import { type KinesisService, STREAM } from './kinesis-service.ts'
+import type { KinesisService } from './kinesis-service.ts'
 import type { WorkerPlan } from './plan.ts'
 import type { SimulatedProcess } from './process.ts'
 import { chance } from './randomness.ts'
 import { textOf } from './stored-stream.ts'
-import type { StreamWitness } from './stream-witness.ts'
 import type { Trace } from './trace.ts'
+import { shardKeyOf, type WatchedStreams } from './watched-streams.ts'
 
 const MAX_BUFFERED_BYTES = 2 ** 20
 /** One answer a shard may come on top of the buffer. */
@@ -21,40 +27,62 @@ const HANG_MS = 20_000
 export interface WorkerSurroundings {
   readonly kinesis: KinesisService
   readonly dynamodb: DynamoDBService
-  readonly witness: StreamWitness
+  readonly streams: WatchedStreams
+  /** How the application comes by its streams. */
+  readonly selection: Pick<ConsumerOptions, 'stream' | 'streams' | 'formerStreamWaitMs'>
   readonly disturbances: Disturbances
   readonly trace: Trace
   readonly failoverTime: number
-  readonly initialPosition: 'TRIM_HORIZON' | 'LATEST'
-  /** It says that records of a shard have expired unread. */
-  readonly onExpiry: (shardId: string) => void
+  readonly initialPosition: InitialPosition
   readonly onFailure: (error: unknown) => void
 }
 
+/** One worker of the application, as the world sees it. */
+export interface FleetMember {
+  readonly process: SimulatedProcess
+  readonly workerId: string
+  readonly plan: WorkerPlan
+  /** Whether it is leaving, or has left. */
+  readonly isClosing: boolean
+  /** Whether it has left. */
+  readonly isOver: boolean
+  /** The shards that it believes to hold. */
+  readonly shards: string[]
+  /** Those of them that it reads, or waits for the parents of. */
+  readonly readShards: string[]
+  /** Bytes beyond what it may hold. */
+  readonly excessBytes: number
+  close(): Promise<void>
+}
+
 /** A program that consumes the stream as one worker of the application. */
-export class SimulatedWorker {
+export class SimulatedWorker implements FleetMember {
   readonly process: SimulatedProcess
   readonly workerId: string
   readonly #surroundings: WorkerSurroundings
-  readonly #plan: WorkerPlan
+  readonly plan: WorkerPlan
   readonly #consumer: Consumer
+  #isClosing = false
   #isOver = false
 
   constructor(process: SimulatedProcess, workerId: string, plan: WorkerPlan, surroundings: WorkerSurroundings) {
     this.process = process
     this.workerId = workerId
     this.#surroundings = surroundings
-    this.#plan = plan
-    const { kinesis, dynamodb, trace, failoverTime, initialPosition, onExpiry, onFailure } = surroundings
+    this.plan = plan
+    const { kinesis, dynamodb, trace, failoverTime, initialPosition, selection, streams, onFailure } = surroundings
     this.#consumer = new Consumer({
       application: TABLE,
-      stream: STREAM,
+      ...selection,
       workerId,
       failoverTime,
       initialPosition,
       concurrency: plan.concurrency,
       maxAheadRecords: plan.maxAheadRecords,
       maxRecords: plan.maxRecords,
+      ...(plan.maxLeases !== undefined && { maxLeases: plan.maxLeases }),
+      ...(plan.checkpointIntervalMs !== undefined && { checkpointIntervalMs: plan.checkpointIntervalMs }),
+      ...(plan.closeTimeout !== undefined && { closeTimeout: plan.closeTimeout }),
       maxBufferedBytes: MAX_BUFFERED_BYTES,
       idleTimeBetweenReads: plan.idleTimeBetweenReads,
       kinesis: kinesis.clientOf(process),
@@ -64,7 +92,9 @@ export class SimulatedWorker {
       logger: silentLogger,
       onEvent: (event) => {
         trace.add(process.name, `event ${event.type}${'shardId' in event ? ` ${event.shardId}` : ''}`)
-        if (EXPIRY.has(event.type) && 'shardId' in event) onExpiry(event.shardId)
+        if (EXPIRY.has(event.type) && 'shardId' in event) {
+          streams.of(event.stream).leaseWitness.expiryTold(event.shardId)
+        }
       },
     })
     this.#consumer.run({ eachRecord: (record, { signal }) => this.#handle(record, signal) }).then(() => {
@@ -72,17 +102,26 @@ export class SimulatedWorker {
     }, onFailure)
   }
 
-  /** Whether it has left. */
+  get isClosing(): boolean {
+    return this.#isClosing
+  }
+
+  get readShards(): string[] {
+    if (this.#isClosing || this.process.isStopped) return []
+    return this.#consumer
+      .status()
+      .shards.filter(({ state }) => state === 'reading' || state === 'waiting')
+      .map(keyOf)
+  }
+
   get isOver(): boolean {
     return this.#isOver
   }
 
-  /** The shards that it believes to hold. */
-  get shardIds(): string[] {
-    return this.#consumer.status().shards.map(({ shardId }) => shardId)
+  get shards(): string[] {
+    return this.#consumer.status().shards.map(keyOf)
   }
 
-  /** Bytes beyond what the consumer may hold. */
   get excessBytes(): number {
     const { shards } = this.#consumer.status()
     const held = shards.reduce((sum, { bufferedBytes }) => sum + bufferedBytes, 0)
@@ -90,16 +129,17 @@ export class SimulatedWorker {
   }
 
   close(): Promise<void> {
+    this.#isClosing = true
     return this.#consumer.close()
   }
 
   /** Some handlers return at once, some take a while; some are disturbed. */
   #handle(record: ConsumerRecord, signal: AbortSignal): Promise<void> | undefined {
-    const { witness, trace, disturbances } = this.#surroundings
+    const { streams, trace, disturbances } = this.#surroundings
     const { process } = this
     const { shardId, sequenceNumber, subSequenceNumber } = record
     trace.add(process.name, `handles ${textOf(record.data)} at ${shardId} ${sequenceNumber}:${subSequenceNumber}`)
-    const handling = witness.begun(record, process, signal)
+    const handling = streams.of(record.stream).witness.begun(record, process, signal)
     const { random } = process
     if (chance(random, disturbances.handlers('throw'))) {
       handling.over()
@@ -109,7 +149,7 @@ export class SimulatedWorker {
       ? HANG_MS
       : chance(random, disturbances.handlers('slow'))
         ? SLOW_MS
-        : random() * 2 * this.#plan.handlerMs
+        : random() * 2 * this.plan.handlerMs
     if (waitMs === 0) {
       handling.finished()
       return undefined
@@ -119,4 +159,8 @@ export class SimulatedWorker {
       throw error
     })
   }
+}
+
+function keyOf({ stream, shardId }: { readonly stream: string; readonly shardId: string }): string {
+  return shardKeyOf(stream, shardId)
 }

@@ -3,6 +3,7 @@ import { availableParallelism } from 'node:os'
 import { describe, expect, test } from 'vitest'
 import { explore, type SeedResult } from './explore.ts'
 import { type Plan, planOf } from './plan.ts'
+import { TABLE_WRITES } from './table-requests.ts'
 import { World } from './world.ts'
 
 const SEEDS = Number(process.env.SIMULATION_SEEDS ?? 60)
@@ -27,6 +28,10 @@ test(`${SEEDS} seeds keep every promise`, async () => {
   expect(sum(({ faults }) => faults)).toBeGreaterThan(3 * SEEDS)
   expect(sum(({ acknowledged }) => acknowledged)).toBeGreaterThan(100 * SEEDS)
   expect(sum(({ repeated }) => repeated)).toBeGreaterThan(SEEDS)
+  // Nor would a fault at a write that is never recognised.
+  const written = new Set(results.flatMap(({ writes }) => [...writes.keys()]))
+  expect(TABLE_WRITES.filter((write) => !written.has(write))).toEqual([])
+  expect(sum(({ struck }) => struck)).toBeGreaterThan(SEEDS / 4)
 }, 240_000)
 
 test('the same seed gives the same trace, byte for byte', async () => {

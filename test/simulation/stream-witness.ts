@@ -202,6 +202,15 @@ export class StreamWitness {
     return { finished, over }
   }
 
+  /** Somebody who isn't watched has handled it, in its turn. */
+  handledElsewhere(stored: StoredUserRecord): void {
+    stored.finished = true
+    const put = this.#putOf(stored.text)
+    if (put.firstDelivery !== undefined || !stored.isPlaced) return
+    put.firstDelivery = this.#deliveries++
+    this.#checkOrder(put)
+  }
+
   /** Takes all that is stored as delivered, as by somebody who reads shard by shard, parents first. */
   readAll(): void {
     for (const { records } of this.#stored.shards) {

@@ -49,6 +49,19 @@ export type Invariant =
   | 'checkpoint never moves back'
   /** Somebody writes a checkpoint who doesn't hold the lease. */
   | 'only the holder checkpoints'
+  /** Every write to the table says what must hold for it, so that one from outdated knowledge does nothing. */
+  | 'writes are conditional'
+  | 'counters only grow'
+  /** What others have put into a lease stays: what nobody here knows, and what was prepared, until the next checkpoint. */
+  | 'strange attributes survive'
+  /** A lease that is being handed off is with its next owner soon, where nothing hinders that. */
+  | 'handoffs end'
+  /** Who neither leads nor has reason to doubt its leader reads only what concerns itself. */
+  | 'only leaders scan'
+  /** Renewal and checkpoint are one write, and no more of them than there are intervals. */
+  | 'one write a lease and interval'
+  /** After one change in a fleet at rest every shard is read again in good time. */
+  | 'shards move promptly'
   /** A worker says so when records of a shard that it reads have expired before it came to them. */
   | 'loss is told'
   | 'memory is bounded'

@@ -1,17 +1,27 @@
 import { Disturbances } from './disturbances.ts'
 import { DynamoDBService } from './dynamodb-service.ts'
-import { KinesisService, SIDE_STREAM, STREAM } from './kinesis-service.ts'
-import { LeaseWitness } from './lease-witness.ts'
+import { describeFault, type Fault } from './faults.ts'
+import { leaveTable } from './former-table.ts'
+import { ItemWitness } from './item-witness.ts'
+import { KinesisService } from './kinesis-service.ts'
+import type { LeaseWrite } from './lease-witness.ts'
 import { Network } from './network.ts'
-import { describeFault, type Fault, type Plan } from './plan.ts'
+import { Operator } from './operator.ts'
+import type { Plan } from './plan.ts'
+import type { SimulatedProcess } from './process.ts'
 import { Programs } from './programs.ts'
+import { type FleetChange, Promptness } from './promptness.ts'
 import { Randomness } from './randomness.ts'
-import { Recovery } from './recovery.ts'
-import { StoredStream, type StoredUserRecord } from './stored-stream.ts'
-import { StreamWitness } from './stream-witness.ts'
+import { GENTLE, Recovery } from './recovery.ts'
+import type { FleetMember } from './simulated-worker.ts'
+import type { StoredUserRecord } from './stored-stream.ts'
+import { isLeaseKey, LEADER_KEY, type TableWrite } from './table-requests.ts'
+import { TableWatch } from './table-watch.ts'
 import { Trace } from './trace.ts'
 import { type Invariant, Violation } from './violation.ts'
 import { VirtualTime } from './virtual-time.ts'
+import { openShardsOf, placeOfLease, WatchedStreams } from './watched-streams.ts'
+import { WriteFaults } from './write-faults.ts'
 
 /** What came of a run. */
 export interface Outcome {
@@ -28,11 +38,20 @@ export interface Outcome {
   readonly expired: number
   /** How long after the last fault everything was well. */
   readonly steadyAfterMs: number
+  /** The longest that it took to make up for a change in a fleet at rest, and the longest handoff. */
+  readonly slowestMs: ReadonlyMap<FleetChange | 'handoff', number>
+  /** What workers wrote to the table, and how many faults came right before or after such a write. */
+  readonly writes: ReadonlyMap<TableWrite, number>
+  readonly struck: number
   readonly digest: string
   readonly trace: readonly string[]
 }
 
 const LOOK_MS = 250
+/** The consumer's own. */
+const DEFAULT_CLOSE_MS = 10_000
+const HANDOFF_REQUESTS = 10
+const HANDOFF_SLACK_MS = 1_000
 
 /** One run of a {@link Plan}: the real producers and consumers over modelled services, watched by witnesses. */
 export class World {
@@ -40,15 +59,17 @@ export class World {
   readonly #randomness: Randomness
   readonly #time: VirtualTime
   readonly #trace: Trace
-  readonly #disturbances = new Disturbances()
-  readonly #stored: StoredStream
-  readonly #streamWitness: StreamWitness
-  readonly #sideWitness: StreamWitness
-  readonly #leaseWitness: LeaseWitness
+  readonly #disturbances: Disturbances
+  readonly #streams: WatchedStreams
   readonly #kinesis: KinesisService
   readonly #dynamodb: DynamoDBService
   readonly #programs: Programs
   readonly #recovery: Recovery
+  readonly #writeFaults = new WriteFaults()
+  readonly #operator: Operator
+  readonly #tableWatch: TableWatch
+  readonly #itemWitness: ItemWitness
+  readonly #promptness: Promptness
   #violation: Violation | undefined
   #isOver = false
 
@@ -57,19 +78,16 @@ export class World {
     this.#randomness = new Randomness(plan.seed)
     const time = new VirtualTime(this.#randomness.stream('order'))
     this.#time = time
+    this.#disturbances = new Disturbances(() => time.nowMs)
     this.#trace = new Trace(() => time.nowMs, { keep: keepTrace })
-    this.#stored = new StoredStream(plan.retentionMs)
     const report = (violation: Violation): void => this.#report(violation)
-    this.#streamWitness = new StreamWitness(this.#stored, () => time.nowMs, report)
-    const sideStored = new StoredStream(Number.POSITIVE_INFINITY)
-    this.#sideWitness = new StreamWitness(sideStored, () => time.nowMs, report)
-    this.#leaseWitness = new LeaseWitness(this.#stored, () => time.nowMs, report)
-    const notes = new Map([
-      [STREAM, { stored: this.#stored, onStored: (record: StoredUserRecord) => this.#streamWitness.stored(record) }],
-    ])
-    if (plan.producers.some(({ sideShare }) => sideShare !== undefined)) {
-      notes.set(SIDE_STREAM, { stored: sideStored, onStored: (record) => this.#sideWitness.stored(record) })
-    }
+    this.#streams = new WatchedStreams(plan, () => time.nowMs, report)
+    const notes = new Map(
+      this.#streams.all.map(({ name, stored, witness }) => [
+        name,
+        { stored, onStored: (record: StoredUserRecord) => witness.stored(record) },
+      ]),
+    )
     const network = new Network({
       time,
       random: this.#randomness.stream('network'),
@@ -94,8 +112,32 @@ export class World {
       random: this.#randomness.stream('dynamodb'),
       timeoutMs: Math.max(1_000, plan.failoverTime / 3),
       readLagMs: () => staleness() * this.#disturbances.staleMs,
+      indexLagMs: () => staleness() * Math.max(plan.indexLagMs ?? 0, this.#disturbances.staleIndexMs),
+      writeFaults: this.#writeFaults,
+      onSent: (process, request) => this.#tableWatch.sent(process, request),
       errors: () => this.#disturbances.dynamodbErrors,
-      onWrite: (write) => this.#leaseWitness.written(write),
+      onWrite: (write) => this.#written(write),
+    })
+    this.#operator = new Operator(this.#dynamodb, this.#kinesis)
+    const worker = (process: SimulatedProcess): FleetMember | undefined =>
+      this.#programs.workers.find((each) => each.process === process)
+    this.#tableWatch = new TableWatch({
+      nowMs: () => time.nowMs,
+      failoverTime: plan.failoverTime,
+      wayMs: plan.wayMs,
+      intervals: (process) => intervalsOf(worker(process), plan),
+      hasIndex: plan.formerTable?.hasIndex ?? true,
+      isClosing: (process) => worker(process)?.isClosing ?? true,
+      quietSinceMs: () => this.#disturbances.quietSinceMs,
+      report,
+    })
+    this.#itemWitness = new ItemWitness({ nowMs: () => time.nowMs, handoffMs: longestHandoff(plan), report })
+    this.#promptness = new Promptness({
+      plan,
+      time,
+      openShards: () => openShardsOf(this.#kinesis, this.#streams),
+      workers: () => this.#programs.workers,
+      report,
     })
     const parts = {
       plan,
@@ -103,18 +145,18 @@ export class World {
       trace: this.#trace,
       kinesis: this.#kinesis,
       dynamodb: this.#dynamodb,
-      streamWitness: this.#streamWitness,
-      sideWitness: this.#sideWitness,
+      streams: this.#streams,
     }
     this.#programs = new Programs({
       ...parts,
       randomness: this.#randomness,
       disturbances: this.#disturbances,
-      leaseWitness: this.#leaseWitness,
+      writeFaults: this.#writeFaults,
       report,
+      onChange: (change, changed) => this.#promptness.happened(change, changed),
       onFailure: (name, error) => this.#object('keeps going', `${name} ended: ${describeError(error)}`),
     })
-    this.#recovery = new Recovery({ ...parts, programs: this.#programs, stored: this.#stored, report })
+    this.#recovery = new Recovery({ ...parts, programs: this.#programs, report })
   }
 
   async run(): Promise<Outcome> {
@@ -132,17 +174,34 @@ export class World {
       violation: this.#violation,
       virtualMs: this.#time.nowMs,
       happenings: this.#time.count,
-      puts: this.#streamWitness.puts + this.#sideWitness.puts,
-      acknowledged: this.#streamWitness.count('acknowledged') + this.#sideWitness.count('acknowledged'),
-      repeated: this.#streamWitness.repeated,
-      expired: this.#leaseWitness.expired,
+      puts: this.#streams.sum(({ witness }) => witness.puts),
+      acknowledged: this.#streams.sum(({ witness }) => witness.count('acknowledged')),
+      repeated: this.#streams.sum(({ witness }) => witness.repeated),
+      expired: this.#streams.sum(({ leaseWitness }) => leaseWitness.expired),
       steadyAfterMs: this.#recovery.steadyAfterMs,
+      slowestMs: new Map([
+        ...this.#promptness.slowestMs,
+        ...(this.#plan.isPrompt ? [['handoff', this.#itemWitness.longestHandoffMs] as const] : []),
+      ]),
+      writes: this.#tableWatch.counts,
+      struck: this.#writeFaults.struck,
       digest: this.#trace.digest,
       trace: this.#trace.lines,
     }
   }
 
   #schedule(): void {
+    const { formerTable } = this.#plan
+    if (formerTable !== undefined) {
+      leaveTable(formerTable, {
+        time: this.#time,
+        random: this.#randomness.stream('former table'),
+        dynamodb: this.#dynamodb,
+        kinesis: this.#kinesis,
+        stored: this.#streams.main.stored,
+        onHandled: (record) => this.#streams.main.witness.handledElsewhere(record),
+      })
+    }
     for (const fault of this.#plan.faults) this.#time.at(fault.atMs, () => this.#strike(fault))
     this.#checkMemory()
     this.#time.at(endOf(this.#plan), () => void this.#recover())
@@ -165,17 +224,39 @@ export class World {
       case 'pause':
         this.#programs.pause(fault)
         break
+      case 'killAtWrite':
+        this.#programs.killAtWrite(fault)
+        break
+      case 'pauseAtWrite':
+        this.#programs.pauseAtWrite(fault)
+        break
+      case 'operator':
+        this.#operator.act(fault)
+        break
       case 'reshard':
         this.#kinesis.reshard(fault.act, fault.where)
         break
       case 'distribution':
-        if (this.#kinesis.distribute(fault.to) && fault.to === 'AUTO') this.#streamWitness.disorder()
+        if (this.#kinesis.distribute(fault.to) && fault.to === 'AUTO') this.#streams.main.witness.disorder()
         break
       case 'recordSize':
         this.#kinesis.limitRecords(fault.maxRecordKiB)
         break
       default:
         this.#time.after(fault.forMs, this.#begin(fault))
+    }
+  }
+
+  #written(write: LeaseWrite): void {
+    const { key, before, after } = write
+    if (key === LEADER_KEY) this.#tableWatch.lockWritten(after)
+    if (!isLeaseKey(key)) return
+    const { stream, shardId } = placeOfLease(key)
+    this.#streams.of(stream).leaseWitness.written({ ...write, key: shardId })
+    this.#itemWitness.written(write)
+    this.#tableWatch.leaseWritten(write)
+    if (before === undefined && after !== undefined && this.#plan.hasStrangeAttributes) {
+      this.#time.after(0, () => this.#operator.plant(key))
     }
   }
 
@@ -217,6 +298,25 @@ function endOf({ durationMs, faults, workers }: Plan): number {
       return fault.atMs + lastsMs
     }),
   )
+}
+
+function intervalsOf(
+  worker: FleetMember | undefined,
+  { failoverTime }: Plan,
+): { checkpointMs: number; renewalMs: number } {
+  return {
+    checkpointMs: worker?.plan.checkpointIntervalMs ?? failoverTime / 3,
+    renewalMs: 0.45 * failoverTime,
+  }
+}
+
+/** Its holder sees it at its next renewal, finishes what is in hand, and writes. */
+function longestHandoff({ faults, failoverTime, wayMs, workers }: Plan): number {
+  if (!faults.every(({ kind }) => GENTLE.has(kind))) return Number.POSITIVE_INFINITY
+  const handlersMs = Math.max(
+    ...workers.map(({ handlerMs, closeTimeout = DEFAULT_CLOSE_MS }) => Math.min(2 * handlerMs, closeTimeout)),
+  )
+  return 0.5 * failoverTime + handlersMs + HANDOFF_REQUESTS * wayMs + HANDOFF_SLACK_MS
 }
 
 function describeError(error: unknown): string {

@@ -2,14 +2,16 @@ import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
 import { classifyError, createKinesisClient, errorCode, type Kinesis } from '@shardwise/core'
 import type { Position } from '@shardwise/records'
 import { createFleet } from './create-fleet.ts'
-import { type DynamoDB, DynamoDBTable } from './dynamodb-table.ts'
 import { ConsumerError } from './errors.ts'
 import type { Fleet } from './fleet.ts'
 import type { EachRecord } from './handler-pool.ts'
+import type { DynamoDB } from './items-table.ts'
 import { holderOf, isFinished } from './lease.ts'
+import { openTable } from './open-table.ts'
 import { type ConsumerOptions, type ResolvedOptions, resolveOptions } from './options.ts'
 import type { ShardConsumer, ShardStatus } from './shard-consumer.ts'
 import { shardsOf } from './shard-list.ts'
+import { oneStream, SeveralStreams, type Streams } from './streams.ts'
 import { Telemetry } from './telemetry.ts'
 
 /** What {@link Consumer.run} does with records. */
@@ -21,8 +23,12 @@ export interface Handlers {
 
 /** One lease of the application, whoever holds it. */
 export interface LeaseStatus {
+  /** The stream's name or ARN; undefined for one that is none of the application's any more. */
+  readonly stream: string | undefined
   readonly shardId: string
   readonly holder: string | undefined
+  /** Who gets it next, while it is being handed off. */
+  readonly nextOwner: string | undefined
   readonly checkpoint: Position
   readonly finished: boolean
 }
@@ -30,9 +36,14 @@ export interface LeaseStatus {
 export interface ConsumerStatus {
   readonly worker: string
   readonly leader: boolean
+  /** The streams that the application reads, by name or ARN. */
+  readonly streams: readonly string[]
   /** The shards that this worker holds. */
   readonly shards: readonly ShardStatus[]
-  /** Every lease of the application, as of this worker's last look at the table. */
+  /**
+   * As of this worker's last look at the table: where it leads, every lease of the application; otherwise those that it holds, since
+   * it looks at no others.
+   */
   readonly leases: readonly LeaseStatus[]
 }
 
@@ -52,6 +63,7 @@ export class Consumer {
   readonly #telemetry: Telemetry
   readonly #closing = new AbortController()
   readonly #hurry = new AbortController()
+  #streams: Streams | undefined
   #fleet: Fleet<ShardConsumer> | undefined
   #running: Promise<void> | undefined
 
@@ -109,10 +121,13 @@ export class Consumer {
     return {
       worker: this.#options.workerId,
       leader: this.#fleet?.isLeader ?? false,
+      streams: (this.#streams?.sources ?? []).map(({ stream }) => stream),
       shards: (this.#fleet?.shards ?? []).map((shard) => shard.status()),
       leases: (this.#fleet?.leases ?? []).map((lease) => ({
-        shardId: lease.leaseKey,
+        stream: this.#streams?.find(lease.streamIdentifier)?.stream,
+        shardId: lease.shardId,
         holder: holderOf(lease),
+        nextOwner: lease.checkpointOwner === undefined ? undefined : lease.owner,
         checkpoint: lease.checkpoint,
         finished: isFinished(lease),
       })),
@@ -154,14 +169,14 @@ export class Consumer {
 
   async #consume(eachRecord: EachRecord, kinesis: Kinesis, dynamodb: DynamoDB): Promise<void> {
     const options = this.#options
-    const { clock, stream, tableName } = options
+    const telemetry = this.#telemetry
     const signal = this.#closing.signal
-    const table = new DynamoDBTable(dynamodb, tableName, clock)
-    // Both are asked at the start, so that a wrong name or a missing permission shows at once.
-    await this.#whenReachable(signal, () => shardsOf(kinesis, stream, { signal, filter: { Type: 'AT_LATEST' } }))
-    await this.#whenReachable(signal, () => table.ensure(signal))
-    const fleet = createFleet(eachRecord, { table, kinesis, options, telemetry: this.#telemetry })
+    const streams = await this.#findStreams(kinesis, signal)
+    this.#streams = streams
+    const table = await this.#whenReachable(signal, () => openTable({ ...options, dynamodb, telemetry }, signal))
+    const fleet = createFleet(eachRecord, { table, kinesis, streams, options, telemetry })
     this.#fleet = fleet
+    const watching = streams instanceof SeveralStreams ? streams.watch(signal) : undefined
     const hurry = (): void => {
       for (const shard of fleet.shards) shard.hurry()
     }
@@ -171,15 +186,34 @@ export class Consumer {
     } finally {
       if (this.#hurry.signal.aborted) hurry()
       await fleet.stop()
+      this.#closing.abort()
+      await watching
     }
   }
 
+  /** They are asked for at the start, so that a wrong name or a missing permission shows at once. */
+  async #findStreams(kinesis: Kinesis, signal: AbortSignal): Promise<Streams> {
+    const { stream, streams: selection, initialPosition } = this.#options
+    if (stream !== undefined) {
+      await this.#whenReachable(signal, () => shardsOf(kinesis, stream, { signal, filter: { Type: 'AT_LATEST' } }))
+      return oneStream(stream, initialPosition)
+    }
+    const streams = new SeveralStreams({
+      ...this.#options,
+      selection: selection!,
+      kinesis,
+      telemetry: this.#telemetry,
+      onChange: () => this.#fleet?.wake(),
+    })
+    await this.#whenReachable(signal, () => streams.look(signal))
+    return streams
+  }
+
   /** Tries until it succeeds or is refused for good. */
-  async #whenReachable(signal: AbortSignal, attempt: () => Promise<unknown>): Promise<void> {
+  async #whenReachable<T>(signal: AbortSignal, attempt: () => Promise<T>): Promise<T> {
     for (;;) {
       try {
-        await attempt()
-        return
+        return await attempt()
       } catch (error) {
         signal.throwIfAborted()
         if (error instanceof ConsumerError || classifyError(error) === 'fatal') throw error
@@ -192,11 +226,12 @@ export class Consumer {
   #explain(error: unknown): unknown {
     if (error instanceof ConsumerError || classifyError(error) !== 'fatal') return error
     const { application, stream, tableName } = this.#options
+    const of = stream ?? 'its streams'
     return new ConsumerError(
       'ERR_ACCESS',
       `AWS refused a call of the application "${application}" for good (${errorCode(error)}: ${String(Object(error).message)}). ` +
-        `Check credentials and region, and that kinesis:ListShards, GetShardIterator and GetRecords are allowed on ${stream}, ` +
-        `dynamodb:DescribeTable, CreateTable, Scan, GetItem, UpdateItem and DeleteItem on the table ${tableName}.`,
+        `Check credentials and region, and that kinesis:ListShards, GetShardIterator and GetRecords are allowed on ${of}, ` +
+        `dynamodb:DescribeTable, CreateTable, Scan, Query, GetItem, UpdateItem and DeleteItem on the table ${tableName} and its index.`,
       { cause: error },
     )
   }

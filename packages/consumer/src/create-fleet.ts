@@ -2,46 +2,71 @@ import type { Kinesis } from '@shardwise/core'
 import { Fleet } from './fleet.ts'
 import { type EachRecord, HandlerPool } from './handler-pool.ts'
 import type { ResolvedOptions } from './options.ts'
+import { Parents } from './parents.ts'
 import { type Retention, StreamRetention } from './retention.ts'
 import { ShardConsumer } from './shard-consumer.ts'
+import type { StreamSource } from './stream-source.ts'
+import type { Streams } from './streams.ts'
 import type { Table } from './table.ts'
-import type { Telemetry } from './telemetry.ts'
+import type { StreamTelemetry, Telemetry } from './telemetry.ts'
 
 export interface FleetParts {
   readonly table: Table
   readonly kinesis: Kinesis
+  readonly streams: Streams
   readonly options: ResolvedOptions
   readonly telemetry: Telemetry
   /** Default: asks the stream. */
-  readonly retention?: Retention | undefined
+  readonly retentionOf?: ((source: StreamSource) => Retention) | undefined
 }
 
 /** A child is started within this time after its parents have ended. */
 const MAX_PARENT_POLL_MS = 1_000
 
+/** What all shards of a stream share. */
+interface StreamContext {
+  readonly source: StreamSource
+  readonly telemetry: StreamTelemetry
+  readonly retention: Retention
+}
+
 /** Puts a worker together: the fleet finds leases, a shard consumer lives for each, one pool runs all handlers. */
 export function createFleet(
   eachRecord: EachRecord,
-  { table, kinesis, options, telemetry, retention = new StreamRetention({ ...options, kinesis }) }: FleetParts,
+  { table, kinesis, streams, options, telemetry, retentionOf = askingFor(kinesis, options) }: FleetParts,
 ): Fleet<ShardConsumer> {
-  const { stream, failoverTime, maxBufferedBytes } = options
+  const { failoverTime, maxBufferedBytes } = options
   const context = {
     ...options,
     table,
     kinesis,
-    telemetry,
-    retention,
     pool: new HandlerPool(eachRecord, options),
-    streamName: stream.slice(stream.lastIndexOf('/') + 1),
+    parents: new Parents(table),
     parentPollMs: Math.min(MAX_PARENT_POLL_MS, failoverTime / 10),
     bufferShare: (): number => maxBufferedBytes / Math.max(1, fleet.shards.length),
+    onFailure: (doing: string, error: unknown) => telemetry.emit({ type: 'callFailed', doing, error }),
+  }
+  // By source, not by name: a stream that was made anew is another one.
+  const contexts = new WeakMap<StreamSource, StreamContext>()
+  const contextOf = (source: StreamSource): StreamContext => {
+    let found = contexts.get(source)
+    if (found === undefined) {
+      found = { source, telemetry: telemetry.of(source.stream), retention: retentionOf(source) }
+      contexts.set(source, found)
+    }
+    return found
   }
   const fleet: Fleet<ShardConsumer> = new Fleet({
     ...options,
+    streams,
     table,
     kinesis,
     telemetry,
-    consume: (holder) => new ShardConsumer(holder, context),
+    consume: (holder, source) => new ShardConsumer(holder, { ...context, ...contextOf(source) }),
   })
   return fleet
+}
+
+function askingFor(kinesis: Kinesis, options: ResolvedOptions): (source: StreamSource) => Retention {
+  return ({ stream }) => new StreamRetention({ ...options, kinesis, stream })
 }

@@ -1,208 +1,89 @@
-import {
-  type AttributeValue,
-  CreateTableCommand,
-  DeleteItemCommand,
-  DescribeTableCommand,
-  type DynamoDBClient,
-  GetItemCommand,
-  ScanCommand,
-  type TableDescription,
-  UpdateItemCommand,
-} from '@aws-sdk/client-dynamodb'
+import { type AttributeValue, QueryCommand } from '@aws-sdk/client-dynamodb'
 import { type Clock, errorCode } from '@shardwise/core'
-import { ConsumerError } from './errors.ts'
-import type { Condition, Item, ItemChange, Table } from './table.ts'
+import { explained } from './errors.ts'
+import { type DynamoDB, ItemsTable } from './items-table.ts'
+import type { Condition, Item, ItemChange, ItemKind, Table } from './table.ts'
+import { describeTable, hasOwnerIndex, OWNER_INDEX } from './table-creation.ts'
 
-/** What the consumer calls on a DynamoDB client: one method, so that a test can stand in for it. */
-export type DynamoDB = Pick<DynamoDBClient, 'send'>
+export type { DynamoDB } from './items-table.ts'
 
-const CREATION_POLL_MS = 200
+/** How often a table without the owner index is asked whether it has one by now. */
+const INDEX_CHECK_MS = 60_000
 
-/** The application's table in DynamoDB, in the KCL 3.5's single-table layout. */
+/** The application's table in DynamoDB, in the KCL 3.5's single-table layout: one table for items of all kinds. */
 export class DynamoDBTable implements Table {
+  readonly #items: ItemsTable
   readonly #dynamodb: DynamoDB
-  readonly #name: string
   readonly #clock: Clock
+  #hasIndex: boolean
+  #askAgainAtMs = Number.NEGATIVE_INFINITY
 
-  constructor(dynamodb: DynamoDB, name: string, clock: Clock) {
+  /** @param hasIndex whether the owner index is known to be usable; otherwise it is found out when it is needed */
+  constructor(dynamodb: DynamoDB, name: string, clock: Clock, hasIndex = false) {
+    this.#items = new ItemsTable(dynamodb, name, 'leaseKey')
     this.#dynamodb = dynamodb
-    this.#name = name
     this.#clock = clock
+    this.#hasIndex = hasIndex
   }
 
-  async ensure(signal?: AbortSignal): Promise<void> {
-    let table = await this.#describe(signal)
-    if (table === undefined) await this.#create(signal)
-    while (table?.TableStatus !== 'ACTIVE' && table?.TableStatus !== 'UPDATING') {
-      await this.#clock.sleep(CREATION_POLL_MS, signal)
-      table = await this.#describe(signal)
-    }
-    const key = table.KeySchema?.map(({ AttributeName, KeyType }) => `${AttributeName} (${KeyType})`).join(', ')
-    if (key !== 'leaseKey (HASH)') {
-      throw new ConsumerError(
-        'ERR_TABLE',
-        `Table "${this.#name}" is no lease table: expected the key leaseKey (HASH), got ${key}. ` +
-          'Choose another application name, or give tableName.',
-      )
-    }
+  scan(options: { readonly consistent?: boolean } = {}): Promise<Item[]> {
+    return this.#items.scan(options)
   }
 
-  async #describe(signal: AbortSignal | undefined): Promise<TableDescription | undefined> {
-    try {
-      const { Table } = await this.#dynamodb.send(new DescribeTableCommand({ TableName: this.#name }), abort(signal))
-      return Table
-    } catch (error) {
-      if (errorCode(error) === 'ResourceNotFoundException') return undefined
-      throw error
-    }
+  async ownedKeys(workerId: string): Promise<string[]> {
+    const items = await ((await this.#indexIsUsable())
+      ? this.#query(workerId)
+      : // Tables of the KCL 1.x and 2.x have no index.
+        this.#items.scan({ ownedBy: workerId }))
+    return items.flatMap(({ leaseKey }) => leaseKey?.S ?? [])
   }
 
-  async #create(signal: AbortSignal | undefined): Promise<void> {
-    try {
-      await this.#dynamodb.send(
-        new CreateTableCommand({
-          TableName: this.#name,
-          BillingMode: 'PAY_PER_REQUEST',
-          KeySchema: [{ AttributeName: 'leaseKey', KeyType: 'HASH' }],
-          AttributeDefinitions: [
-            { AttributeName: 'leaseKey', AttributeType: 'S' },
-            { AttributeName: 'leaseOwner', AttributeType: 'S' },
-          ],
-          // Ours is a scan; the index is there for KCL workers that join.
-          GlobalSecondaryIndexes: [
-            {
-              IndexName: 'LeaseOwnerToLeaseKeyIndex',
-              KeySchema: [
-                { AttributeName: 'leaseOwner', KeyType: 'HASH' },
-                { AttributeName: 'leaseKey', KeyType: 'RANGE' },
-              ],
-              Projection: { ProjectionType: 'KEYS_ONLY' },
-            },
-          ],
-        }),
-        abort(signal),
-      )
-    } catch (error) {
-      // Another worker was faster.
-      if (errorCode(error) !== 'ResourceInUseException') throw error
-    }
+  read(_kind: ItemKind, key: string): Promise<Item | undefined> {
+    return this.#items.read(key)
   }
 
-  async scan({ consistent = false }: { readonly consistent?: boolean } = {}): Promise<Item[]> {
+  update(change: ItemChange): Promise<Item | undefined> {
+    return this.#items.update(change)
+  }
+
+  delete(_kind: ItemKind, key: string, when: readonly Condition[]): Promise<boolean> {
+    return this.#items.delete(key, when)
+  }
+
+  async #indexIsUsable(): Promise<boolean> {
+    const now = this.#clock.monotonicMs()
+    if (!this.#hasIndex && now >= this.#askAgainAtMs) {
+      this.#hasIndex = hasOwnerIndex(await describeTable(this.#dynamodb, this.#items.name))
+      this.#askAgainAtMs = now + INDEX_CHECK_MS
+    }
+    return this.#hasIndex
+  }
+
+  async #query(workerId: string): Promise<Item[]> {
     const items: Item[] = []
     let start: Record<string, AttributeValue> | undefined
     do {
-      const page = await this.#dynamodb
-        .send(
-          new ScanCommand({
-            TableName: this.#name,
-            ConsistentRead: consistent,
-            ...(start && { ExclusiveStartKey: start }),
-          }),
+      try {
+        const page = await explained('Query', `${this.#items.name}/index/${OWNER_INDEX}`, () =>
+          this.#dynamodb.send(
+            new QueryCommand({
+              TableName: this.#items.name,
+              IndexName: OWNER_INDEX,
+              KeyConditionExpression: 'leaseOwner = :worker',
+              ExpressionAttributeValues: { ':worker': { S: workerId } },
+              ...(start && { ExclusiveStartKey: start }),
+            }),
+          ),
         )
-        .catch((error: unknown) => this.#explain(error))
-      items.push(...(page.Items ?? []))
-      start = page.LastEvaluatedKey
+        items.push(...(page.Items ?? []))
+        start = page.LastEvaluatedKey
+      } catch (error) {
+        // Somebody has deleted the index.
+        if (errorCode(error) !== 'ValidationException') throw error
+        this.#hasIndex = false
+        return this.#items.scan({ ownedBy: workerId })
+      }
     } while (start !== undefined)
     return items
   }
-
-  #explain(error: unknown): never {
-    if (errorCode(error) !== 'ResourceNotFoundException') throw error
-    throw new ConsumerError('ERR_TABLE', `The table "${this.#name}" does not exist any more.`, { cause: error })
-  }
-
-  async read(key: string): Promise<Item | undefined> {
-    const { Item } = await this.#dynamodb.send(
-      new GetItemCommand({ TableName: this.#name, Key: { leaseKey: { S: key } }, ConsistentRead: true }),
-    )
-    return Item
-  }
-
-  async update({ key, when, set, remove = [] }: ItemChange): Promise<Item | undefined> {
-    const expression = new Expression()
-    const sets = Object.entries(set).map(([name, value]) => `${expression.name(name)} = ${expression.value(value)}`)
-    const removes = remove.map((name) => expression.name(name))
-    const parts = [
-      ...(sets.length > 0 ? [`SET ${sets.join(', ')}`] : []),
-      ...(removes.length > 0 ? [`REMOVE ${removes.join(', ')}`] : []),
-    ]
-    return await unlessRefused(async () => {
-      const { Attributes } = await this.#dynamodb.send(
-        new UpdateItemCommand({
-          TableName: this.#name,
-          Key: { leaseKey: { S: key } },
-          UpdateExpression: parts.join(' '),
-          ...expression.condition(when),
-          ReturnValues: 'ALL_NEW',
-        }),
-      )
-      return Attributes ?? {}
-    })
-  }
-
-  async delete(key: string, when: readonly Condition[]): Promise<boolean> {
-    const deleted = await unlessRefused(() =>
-      this.#dynamodb.send(
-        new DeleteItemCommand({
-          TableName: this.#name,
-          Key: { leaseKey: { S: key } },
-          ...new Expression().condition(when),
-        }),
-      ),
-    )
-    return deleted !== undefined
-  }
-}
-
-/** Collects the names and values that an expression refers to. */
-class Expression {
-  readonly #names: Record<string, string> = {}
-  readonly #values: Record<string, AttributeValue> = {}
-  #count = 0
-
-  name(attribute: string): string {
-    this.#names[`#${attribute}`] = attribute
-    return `#${attribute}`
-  }
-
-  value(value: AttributeValue): string {
-    const alias = `:v${this.#count++}`
-    this.#values[alias] = value
-    return alias
-  }
-
-  /** The request's fields: any of the conditions, and all names and values used so far. */
-  condition(when: readonly Condition[]): {
-    ConditionExpression?: string
-    ExpressionAttributeNames?: Record<string, string>
-    ExpressionAttributeValues?: Record<string, AttributeValue>
-  } {
-    const alternatives = when.map((condition) => {
-      const terms = Object.entries(condition).map(([name, expected]) =>
-        expected === undefined
-          ? `attribute_not_exists(${this.name(name)})`
-          : `${this.name(name)} = ${this.value(expected)}`,
-      )
-      return `(${terms.join(' AND ')})`
-    })
-    return {
-      ...(alternatives.length > 0 && { ConditionExpression: alternatives.join(' OR ') }),
-      ...(Object.keys(this.#names).length > 0 && { ExpressionAttributeNames: this.#names }),
-      ...(Object.keys(this.#values).length > 0 && { ExpressionAttributeValues: this.#values }),
-    }
-  }
-}
-
-async function unlessRefused<T>(write: () => Promise<T>): Promise<T | undefined> {
-  try {
-    return await write()
-  } catch (error) {
-    if (errorCode(error) === 'ConditionalCheckFailedException') return undefined
-    throw error
-  }
-}
-
-function abort(signal: AbortSignal | undefined): { abortSignal?: AbortSignal } {
-  return signal === undefined ? {} : { abortSignal: signal }
 }

@@ -1,9 +1,10 @@
-import { ShardwiseError, type ShardwiseErrorOptions } from '@shardwise/core'
+import { errorCode, ShardwiseError, type ShardwiseErrorOptions } from '@shardwise/core'
 
 /**
  * - `ERR_STATE`: a call that doesn't fit the consumer's life, such as a second `run`.
  * - `ERR_STREAM`: the stream doesn't exist, or no longer.
- * - `ERR_TABLE`: the application's table can't be used.
+ * - `ERR_TABLE`: the application's table can't be used: it is another kind of table, was deleted, or workers that Shardwise can't
+ *   run beside are using it.
  * - `ERR_ACCESS`: AWS refused a call for good, most often a missing permission.
  * - `ERR_LEASE_LOST`: reason of a handler's abort signal: another worker may read the shard now.
  * - `ERR_CLOSED`: reason of a handler's abort signal: the consumer stops and has waited long enough.
@@ -32,4 +33,46 @@ export class ConsumerError extends ShardwiseError<ConsumerErrorCode> {
     super(code, message, options)
     this.shardId = options.shardId
   }
+}
+
+/**
+ * Calls DynamoDB, and says of a refusal for good what is missing: the IAM action and the table or index, or the table itself.
+ * Other errors pass as they come.
+ *
+ * @param action of IAM, without its service
+ * @param resource the table's name, or `NAME/index/INDEX`
+ * @param why what the table is to the application, if that isn't plain
+ */
+export async function explained<T>(
+  action: string,
+  resource: string,
+  call: () => Promise<T>,
+  why: string | undefined = undefined,
+): Promise<T> {
+  try {
+    return await call()
+  } catch (error) {
+    if (isAccessDenied(error)) throw accessDenied(action, resource, error, why)
+    if (errorCode(error) !== 'ResourceNotFoundException') throw error
+    const [table] = resource.split('/index/')
+    throw new ConsumerError('ERR_TABLE', `The table "${table}" does not exist any more.`, { cause: error })
+  }
+}
+
+/** @param why what the table is to the application, if that isn't plain */
+export function accessDenied(action: string, resource: string, error: unknown, why = ''): ConsumerError {
+  const message = String((Object(error) as { message?: unknown }).message ?? error)
+  // Creating a table may be refused for what is done with it, such as its tags: AWS names the action then.
+  const missing = /not authorized to perform: ([\w:]+)/.exec(message)?.[1] ?? `dynamodb:${action}`
+  return new ConsumerError(
+    'ERR_ACCESS',
+    `Access denied: expected that ${missing} is allowed on table/${resource}${why && ` (${why})`}, got "${message}". ` +
+      `Allow it in the IAM policy of the worker's role.`,
+    { cause: error },
+  )
+}
+
+function isAccessDenied(error: unknown): boolean {
+  const code = errorCode(error)
+  return code === 'AccessDeniedException' || code === 'AccessDenied'
 }

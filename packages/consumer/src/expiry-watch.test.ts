@@ -33,25 +33,25 @@ describe('records that may have expired unread are told of', () => {
   test('with an error in the log that says what to do', async () => {
     const errors: unknown[][] = []
     const logger = { ...silentLogger, error: (...told: unknown[]) => errors.push(told) }
-    const telemetry = new Telemetry(logger, undefined, { worker: 'w' })
+    const telemetry = new Telemetry(logger, undefined, { worker: 'w' }).of('flights')
     read([behind(0, batch('n1', 1)), batch('n2', 8)], { telemetry, idleTimeBetweenReads: DAY_MS })
     await clock.advance(DAY_MS)
     expect(errors).toEqual([
       [
-        { worker: 'w', type: 'recordsExpired', shardId, after: '1' },
+        { worker: 'w', type: 'recordsExpired', stream: 'flights', shardId, after: '1' },
         expect.stringMatching(/expired.*raise the retention.*add workers/),
       ],
     ])
   })
 
-  test('with a warning, where a checkpoint has expired on which nothing may have followed', async () => {
-    const warnings: unknown[][] = []
-    const logger = { ...silentLogger, warn: (...told: unknown[]) => warnings.push(told) }
-    read([batch('n1', 6)], { checkpoint, telemetry: new Telemetry(logger, undefined, { worker: 'w' }) })
+  test('with both positions, where the checkpoint has expired', async () => {
+    const errors: unknown[][] = []
+    const logger = { ...silentLogger, error: (...told: unknown[]) => errors.push(told) }
+    read([batch('n1', 6)], { checkpoint, telemetry: new Telemetry(logger, undefined, { worker: 'w' }).of('flights') })
     await settle()
-    expect(warnings).toEqual([
+    expect(errors).toEqual([
       [
-        { worker: 'w', type: 'checkpointExpired', shardId, checkpoint: '5' },
+        { worker: 'w', type: 'checkpointExpired', stream: 'flights', shardId, checkpoint: '5', found: '6' },
         expect.stringMatching(/checkpoint has expired.*raise the retention/),
       ],
     ])
@@ -76,7 +76,7 @@ describe('records that may have expired unread are told of', () => {
       const order: string[] = []
       read([behind(9, batch('n1')), batch('n2', 6)], {
         checkpoint,
-        telemetry: new Telemetry(silentLogger, ({ type }) => order.push(type), {}),
+        telemetry: new Telemetry(silentLogger, ({ type }) => order.push(type), {}).of('flights'),
         onRecords: () => order.push('passed on'),
       })
       await settle()
@@ -90,7 +90,9 @@ describe('records that may have expired unread are told of', () => {
       await settle()
       expect(told()).toEqual([])
       await clock.advance(200)
-      expect(events).toEqual([{ type: 'checkpointExpired', shardId, checkpoint: '5' }])
+      expect(events).toEqual([
+        { type: 'checkpointExpired', stream: 'flights', shardId, checkpoint: '5', found: undefined },
+      ])
     })
 
     test('when the end of the shard is reached without it', async () => {

@@ -1,12 +1,12 @@
 import type { Clock } from '@shardwise/core'
 import { MIN_RETENTION_MS, type Retention } from './retention.ts'
-import type { Telemetry } from './telemetry.ts'
+import type { StreamTelemetry } from './telemetry.ts'
 
 export interface ExpiryWatchOptions {
   readonly shardId: string
   readonly clock: Clock
   readonly retention: Retention
-  readonly telemetry: Telemetry
+  readonly telemetry: StreamTelemetry
 }
 
 /** What an answer shows of the place in the shard that has been reached. */
@@ -88,7 +88,9 @@ export class ExpiryWatch {
       return
     }
     this.#awaited = undefined
-    if (awaited === undefined || answer.first !== awaited) await this.#judge(suspicion, awaited !== undefined, signal)
+    if (awaited === undefined || answer.first !== awaited) {
+      await this.#judge(suspicion, { isMissing: awaited !== undefined, found: answer.first }, signal)
+    }
   }
 
   #now(): Moment {
@@ -108,8 +110,14 @@ export class ExpiryWatch {
     return open !== undefined && open.ageMs >= ageMs ? open : { ageMs, after: lastKnown }
   }
 
-  /** @param isMissing whether the record that the iterator was taken at has expired itself */
-  async #judge(suspicion: Suspicion, isMissing: boolean, signal: AbortSignal): Promise<void> {
+  /**
+   * @param shown whether the record that the iterator was taken at has expired itself, and what came in its place
+   */
+  async #judge(
+    suspicion: Suspicion,
+    { isMissing, found }: { readonly isMissing: boolean; readonly found: string | undefined },
+    signal: AbortSignal,
+  ): Promise<void> {
     const { shardId, clock, retention, telemetry } = this.#options
     const { ageMs, after } = suspicion
     const knownMs = retention.known(signal)
@@ -120,7 +128,7 @@ export class ExpiryWatch {
     const isTold = clock.monotonicMs() - this.#toldAtMs < TELL_AGAIN_MS
     if (ageMs <= (knownMs ?? MIN_RETENTION_MS) || isTold) return
     if (ageMs === Number.POSITIVE_INFINITY) {
-      telemetry.emit({ type: 'checkpointExpired', shardId, checkpoint: after })
+      telemetry.emit({ type: 'checkpointExpired', shardId, checkpoint: after, found })
       return
     }
     const askedMs = await retention.ask(signal)

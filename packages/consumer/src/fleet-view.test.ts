@@ -1,15 +1,17 @@
 import { FULL_HASH_RANGE, TRIM_HORIZON } from '@shardwise/records'
 import { describe, expect, test } from 'vitest'
-import { FleetView } from './fleet-view.ts'
-import { create } from './lease-changes.ts'
+import type { AssignableLease } from './assignment.ts'
+import { FleetView, type FleetViewOptions } from './fleet-view.ts'
+import { assignTo, create, handOff } from './lease-changes.ts'
+import { oneStream } from './streams.ts'
 import type { Item } from './table.ts'
-import { writeEntry } from './worker-entry.ts'
 
 const F = 1_000
 const NOON = Date.UTC(2026, 0, 1, 12)
 
 function lease(counter: number, owner?: string, checkpointOwner?: string, key = 'shardId-0'): Item {
   const { set } = create({
+    streamIdentifier: undefined,
     shardId: key,
     hashRange: FULL_HASH_RANGE,
     parentShardIds: [],
@@ -25,22 +27,64 @@ function lease(counter: number, owner?: string, checkpointOwner?: string, key = 
   }
 }
 
+const streamLease = (identifier: string): Item => ({
+  ...lease(1, 'a', undefined, `${identifier}:shardId-0`),
+  streamName: { S: identifier },
+  shardId: { S: 'shardId-0' },
+})
+
+/** As a worker that reports every half failover time writes it. */
 function entry(workerId: string, beat: number, wallMs = NOON): Item {
-  const clock = { monotonicMs: () => 0, wallMs: () => wallMs, sleep: () => Promise.resolve() }
-  return { ...writeEntry(workerId, beat, F / 2, clock).set, leaseKey: { S: workerId } }
+  return {
+    leaseKey: { S: workerId },
+    entityType: { S: 'WORKER_METRIC_STATS' },
+    lut: { N: String(wallMs / 1_000) },
+    shardwisePeriodMs: { N: String(F / 2) },
+    shardwiseBeat: { N: String(beat) },
+  }
+}
+
+const java = (seconds: number): Item => ({
+  leaseKey: { S: 'java' },
+  entityType: { S: 'WORKER_METRIC_STATS' },
+  lut: { N: String(NOON / 1_000 + seconds) },
+})
+
+interface Seen {
+  readonly leases: AssignableLease[]
+  readonly states: string[]
+  readonly workers: string[]
+  readonly view: FleetView
 }
 
 /** Looks at the table at the given moments; tells what it makes of it. */
-function viewer(): {
-  look: (atMs: number, ...items: Item[]) => { states: string[]; workers: string[]; view: FleetView }
+function viewer(options: Partial<FleetViewOptions> = {}): {
+  look: (atMs: number, ...items: Item[]) => Seen
+  lookFor: (sentAtMs: number, nowMs: number, ...items: Item[]) => Seen
+  skipped: string[]
 } {
-  const view = new FleetView({ workerId: 'me', failoverTime: F, onSkipped: () => {} })
-  return {
-    look: (atMs, ...items) => {
-      view.observe(items, atMs, NOON + atMs)
-      return { states: view.assignable().map(({ state }) => state), workers: view.workers(), view }
-    },
+  const skipped: string[] = []
+  const view = new FleetView({
+    workerId: 'me',
+    maxLeases: Number.POSITIVE_INFINITY,
+    failoverTime: F,
+    closeTimeout: 10_000,
+    streams: oneStream('orders', 'TRIM_HORIZON'),
+    isOurs: ({ streamIdentifier }) => streamIdentifier === undefined,
+    onSkipped: (key, reason) => skipped.push(`${key}: ${reason}`),
+    ...options,
+  })
+  const lookFor = (sentAtMs: number, nowMs: number, ...items: Item[]): Seen => {
+    view.observe(items, { sentAtMs, nowMs, wallMs: NOON + nowMs })
+    const leases = view.assignable()
+    return {
+      leases,
+      states: leases.map(({ state }) => state),
+      workers: view.workers().map(({ workerId }) => workerId),
+      view,
+    }
   }
+  return { look: (atMs, ...items) => lookFor(atMs, atMs, ...items), lookFor, skipped }
 }
 
 describe('a lease', () => {
@@ -144,25 +188,188 @@ describe('a worker', () => {
 
   test('of the KCL lives for a minute after its entry has changed', () => {
     const { look } = viewer()
-    const java = (seconds: number): Item => ({
-      leaseKey: { S: 'java' },
-      entityType: { S: 'WORKER_METRIC_STATS' },
-      lut: { N: String(NOON / 1_000 + seconds) },
-    })
     look(0, java(0))
     expect(look(30_000, java(30)).workers).toEqual(['me', 'java'])
     expect(look(90_000, java(30)).workers).toEqual(['me', 'java'])
     expect(look(90_001, java(30)).workers).toEqual(['me'])
   })
 
-  test('long gone leaves an entry to be deleted; one of the KCL is left to it', () => {
+  test('of the KCL with a metric that fails gets nothing until it is measured again', () => {
     const { look } = viewer()
-    look(0, entry('a', 1), { leaseKey: { S: 'java' }, entityType: { S: 'WORKER_METRIC_STATS' }, lut: { N: '1' } })
-    const { view } = look(30_001, entry('a', 1), {
-      leaseKey: { S: 'java' },
-      entityType: { S: 'WORKER_METRIC_STATS' },
-      lut: { N: '1' },
+    const measured = (seconds: number, sample: number): Item => ({
+      ...java(seconds),
+      sts: { M: { C: { L: [{ N: '40' }, { N: String(sample) }] } } },
     })
-    expect(view.staleEntries().map(({ workerId }) => workerId)).toEqual(['a'])
+    expect(look(0, measured(0, -1)).workers).toEqual(['me'])
+    expect(look(30_000, measured(30, 35)).workers).toEqual(['me', 'java'])
   })
+
+  test('says how many leases it takes', () => {
+    const { view } = viewer({ maxLeases: 3 }).look(0, { ...entry('a', 1), shardwiseMaxLeases: { N: '7' } }, java(0))
+    expect(view.workers()).toEqual([
+      { workerId: 'me', maxLeases: 3 },
+      { workerId: 'a', maxLeases: 7 },
+      { workerId: 'java', maxLeases: Number.POSITIVE_INFINITY },
+    ])
+  })
+
+  test('long gone leaves an entry to be deleted; one of the KCL after a day, as the KCL does', () => {
+    const { look } = viewer()
+    const stale = (view: FleetView): string[] => view.staleEntries().map(({ workerId }) => workerId)
+    look(0, entry('a', 1), java(0))
+    expect(stale(look(30_000, entry('a', 1), java(0)).view)).toEqual([])
+    expect(stale(look(30_001, entry('a', 1), java(0)).view)).toEqual(['a'])
+    expect(stale(look(86_400_001, entry('a', 1), java(0)).view)).toEqual(['a', 'java'])
+  })
+})
+
+describe('a pause', () => {
+  test('of the own process within a look is not taken for a standstill of anybody', () => {
+    const { look, lookFor } = viewer()
+    look(0, lease(1, 'a'), entry('a', 1))
+    look(500, lease(2, 'a'), entry('a', 2))
+    const seen = lookFor(900, 60_000, lease(2, 'a'), entry('a', 2))
+    expect(seen).toMatchObject({ states: ['live'], workers: ['me', 'a'] })
+    expect(look(60_100, lease(2, 'a'), entry('a', 2)).states).toEqual(['free'])
+  })
+
+  test('within the look that shows something first does not count either', () => {
+    const { look, lookFor } = viewer()
+    lookFor(0, 5_000, lease(1, 'a'))
+    expect(look(5_000 + F, lease(1, 'a')).states).toEqual(['live'])
+    expect(look(5_001 + F, lease(1, 'a')).states).toEqual(['free'])
+  })
+})
+
+describe('what this worker has written itself', () => {
+  test('is known at once: a lease given to a live worker has three times as long', () => {
+    const { look } = viewer()
+    const { view } = look(0, lease(1), entry('b', 1))
+    look(100, lease(1), entry('b', 2))
+    const { set } = assignTo(view.lease('shardId-0')!, 'b')
+    const item = { ...lease(2), ...set }
+    view.update(item, 150)
+    expect(look(1_300, item, entry('b', 3)).states).toEqual(['live'])
+    expect(look(3_150, item, entry('b', 4)).states).toEqual(['live'])
+    expect(look(3_151, item, entry('b', 5)).states).toEqual(['free'])
+  })
+
+  test('a handoff that was asked for is under way, and gives its holder no more time', () => {
+    const { look } = viewer()
+    const { view } = look(0, lease(1, 'a'), entry('a', 1), entry('b', 1))
+    const item = { ...lease(1), ...handOff(view.lease('shardId-0')!, 'b').set }
+    view.update(item, 50)
+    expect(view.assignable()).toMatchObject([{ owner: 'b', state: 'moving', cameFrom: 'a' }])
+    expect(look(F + 1, item, entry('a', 2), entry('b', 2)).states).toEqual(['free'])
+  })
+})
+
+describe('a handoff', () => {
+  const A_TO_B = (counter: number): Item => lease(counter, 'b', 'a')
+  /** Looks every tenth of a failover time while the old owner goes on renewing. */
+  function wait(look: (atMs: number, ...items: Item[]) => Seen, fromMs: number, untilMs: number): Seen {
+    let seen = look(fromMs, A_TO_B(fromMs))
+    for (let atMs = fromMs + 100; atMs <= untilMs; atMs += 100) seen = look(atMs, A_TO_B(atMs))
+    return seen
+  }
+
+  test('that stands for longer than it may is stuck, however well the old owner renews', () => {
+    const { look } = viewer()
+    expect(wait(look, 0, 30_000 + F).states).toEqual(['moving'])
+    const { view, states } = wait(look, 31_100, 31_100)
+    expect(states).toEqual(['free'])
+    expect(view.freeReason(view.lease('shardId-0')!)).toBe('stuck')
+  })
+
+  test('may take as long as a close may', () => {
+    const { look } = viewer({ closeTimeout: 40_000 })
+    expect(wait(look, 0, 40_000 + F).states).toEqual(['moving'])
+    expect(wait(look, 41_100, 41_100).states).toEqual(['free'])
+  })
+
+  test('is remembered for three failover times, so that the lease is not moved back', () => {
+    const { look } = viewer()
+    look(0, lease(1, 'a'))
+    look(100, A_TO_B(1))
+    for (const atMs of [900, 1_800, 2_700, 3_100]) {
+      expect(look(atMs, lease(atMs, 'b')).leases).toMatchObject([{ owner: 'b', cameFrom: 'a', state: 'live' }])
+    }
+    expect(look(3_101, lease(3_101, 'b')).leases).toMatchObject([{ cameFrom: undefined }])
+  })
+
+  test('that came to nothing leaves no trace where the lease stayed', () => {
+    const { look } = viewer()
+    look(0, A_TO_B(1))
+    expect(look(100, lease(2, 'a')).leases).toMatchObject([{ owner: 'a', cameFrom: undefined }])
+  })
+})
+
+describe('why a lease is free', () => {
+  const reasonOf = ({ view }: Seen): string | undefined => view.freeReason(view.lease('shardId-0')!)
+
+  test('nobody holds it', () => {
+    expect(reasonOf(viewer().look(0, lease(1)))).toBe('unowned')
+  })
+
+  test('its holder has not renewed it', () => {
+    const { look } = viewer()
+    expect(reasonOf(look(0, lease(1, 'a')))).toBeUndefined()
+    expect(reasonOf(look(F + 1, lease(1, 'a')))).toBe('expired')
+  })
+})
+
+describe('the streams of the application', () => {
+  const ORDERS = '123456789012:orders:1700000000'
+  const TAXES = '123456789012:taxes:1700000000'
+  const several: Partial<FleetViewOptions> = {
+    isOurs: ({ streamIdentifier }) => streamIdentifier !== undefined,
+    streams: {
+      find: (identifier) =>
+        identifier === ORDERS ? { stream: 'orders', identifier, initialPosition: 'LATEST' } : undefined,
+    },
+  }
+
+  test('leases of other streams are seen and left where they are', () => {
+    const { view, leases } = viewer(several).look(0, streamLease(ORDERS), streamLease(TAXES))
+    expect(leases.map(({ leaseKey }) => leaseKey)).toEqual([`${ORDERS}:shardId-0`])
+    expect(view.streamIdentifiers).toEqual([ORDERS, TAXES])
+    expect(view.leasesOf(TAXES)).toHaveLength(1)
+  })
+
+  test('with one stream, leases that name theirs are skipped; with several, those that do not', () => {
+    const one = viewer()
+    expect(one.look(0, streamLease(ORDERS), lease(1)).view.leases).toHaveLength(1)
+    expect(one.skipped).toEqual([`${ORDERS}:shardId-0: a lease of an application with several streams`])
+    const more = viewer(several)
+    expect(more.look(0, streamLease(ORDERS), lease(1)).view.leases).toHaveLength(1)
+    expect(more.skipped).toEqual(['shardId-0: a lease of an application with one stream'])
+  })
+})
+
+describe('an item that is no lease', () => {
+  test.each([
+    ['of an unknown type', { ...lease(1), entityType: { S: 'ZEBRA' } }],
+    ['without a checkpoint', (({ checkpoint, ...rest }) => rest)(lease(1))],
+    ['with a checkpoint that is none', { ...lease(1), checkpoint: { S: 'banana' } }],
+    ['without a counter', (({ leaseCounter, ...rest }) => rest)(lease(1))],
+    ['with a counter of the wrong type', { ...lease(1), leaseCounter: { S: '1' } }],
+    ['a worker entry without its time', { leaseKey: { S: 'shardId-0' }, entityType: { S: 'WORKER_METRIC_STATS' } }],
+  ] as [string, Item][])('%s is skipped, told once, and the others work', (_, item) => {
+    const { look, skipped } = viewer()
+    const other = lease(1, 'a', undefined, 'shardId-1')
+    look(0, item, other)
+    const { states } = look(100, item, other)
+    expect(states).toEqual(['live'])
+    expect(skipped).toEqual([expect.stringMatching(/^shardId-0: /)])
+  })
+
+  test.each(['Migration3.0 CLIENT_VERSION_MIGRATION', 'TableMigration3.5 TABLE_MIGRATION', 'x STREAM', 'y LEADER'])(
+    'but a note of the KCL, %s, is passed over in silence',
+    (text) => {
+      const [key = '', type = ''] = text.split(' ')
+      const { look, skipped } = viewer()
+      const { view } = look(0, { leaseKey: { S: key }, entityType: { S: type } })
+      expect([view.leases, view.leaderItem, skipped]).toEqual([[], undefined, []])
+    },
+  )
 })

@@ -1,21 +1,41 @@
-import type { AssignableLease } from './assignment.ts'
+import type { AssignableLease, AssignableWorker } from './assignment.ts'
 import { LEADER_KEY } from './leader-lock.ts'
 import { holderOf, isFinished, type Lease, leaseFromItem } from './lease.ts'
-import { Standstill } from './standstill.ts'
+import { type Moment, Standstill } from './standstill.ts'
+import type { Streams } from './streams.ts'
 import type { Item } from './table.ts'
 import { entryFromItem, type WorkerEntry } from './worker-entry.ts'
 
 export interface FleetViewOptions {
   readonly workerId: string
+  /** How many leases this worker takes at most. */
+  readonly maxLeases: number
   readonly failoverTime: number
+  readonly closeTimeout: number
+  readonly streams: Pick<Streams, 'find'>
+  /** Whether the lease is named as the application's leases are. */
+  readonly isOurs: (lease: Lease) => boolean
   /** An item that is no lease of this application; told once for each. */
   readonly onSkipped: (leaseKey: string, reason: string) => void
 }
 
-/** The KCL's own notes in the table. */
-const OTHER_TYPES = new Set(['CLIENT_VERSION_MIGRATION', 'TABLE_MIGRATION', 'STREAM', 'STREAM_INFO'])
+/** When a look at the table was taken, on the monotonic clock, and on the wall clock when the answer came. */
+export interface Look extends Moment {
+  readonly wallMs: number
+}
+
+/** Why a lease is free. */
+export type FreeReason = 'unowned' | 'expired' | 'stuck'
+
+/** Items that are read elsewhere, if at all. */
+const OTHER_TYPES = new Set(['LEADER', 'CLIENT_VERSION_MIGRATION', 'TABLE_MIGRATION', 'STREAM', 'STREAM_INFO'])
+const CHECKPOINT = /^(\d+|TRIM_HORIZON|LATEST|AT_TIMESTAMP|SHARD_END)$/
 /** A worker finds a new lease only at its next look at the table, which for a KCL's may take a failover time. */
 const NEW_OWNER_FACTOR = 3
+/** For how many failover times a lease that was handed off isn't moved back. */
+const COOLDOWN_FACTOR = 3
+/** How long a KCL's worker may take for a handoff, until it gives the lease away at once. */
+const KCL_HANDOFF_MS = 30_000
 
 /**
  * The application as one worker sees it: the items of its last look at the table, and how long each has stood still since it
@@ -25,6 +45,8 @@ export class FleetView {
   readonly #options: FleetViewOptions
   readonly #leaseStandstill = new Standstill()
   readonly #entryStandstill = new Standstill()
+  /** Handoffs under way, from whom to whom. */
+  readonly #handoffStandstill = new Standstill()
   readonly #skipped = new Set<string>()
   /** Entries that were seen to change: their worker has lived while we looked. */
   readonly #proven = new Set<string>()
@@ -32,11 +54,13 @@ export class FleetView {
   readonly #gone = new Map<string, string>()
   /** Leases whose holder has changed and hasn't written since. */
   readonly #newlyHeld = new Set<string>()
+  /** Who handed a lease off, and when that was last seen under way. */
+  readonly #origins = new Map<string, { readonly workerId: string; readonly atMs: number }>()
   #leases = new Map<string, Lease>()
+  #byStream: Map<string | undefined, Lease[]> | undefined
   #entries = new Map<string, WorkerEntry>()
   #leaderItem: Item | undefined
-  #nowMs = 0
-  #wallMs = 0
+  #look: Look = { sentAtMs: 0, nowMs: 0, wallMs: 0 }
 
   constructor(options: FleetViewOptions) {
     this.#options = options
@@ -50,85 +74,143 @@ export class FleetView {
     return this.#leaderItem
   }
 
+  /** Every stream that has leases, also those that are none of the application's any more. */
+  get streamIdentifiers(): (string | undefined)[] {
+    return [...this.#streams().keys()]
+  }
+
+  leasesOf(streamIdentifier: string | undefined): readonly Lease[] {
+    return this.#streams().get(streamIdentifier) ?? []
+  }
+
+  lease(leaseKey: string): Lease | undefined {
+    return this.#leases.get(leaseKey)
+  }
+
   /** Takes in all items of the table. */
-  observe(items: readonly Item[], nowMs: number, wallMs: number): void {
-    this.#nowMs = nowMs
-    this.#wallMs = wallMs
+  observe(items: readonly Item[], look: Look): void {
+    this.#look = look
     const before = this.#leases
     this.#leases = new Map()
+    this.#byStream = undefined
     this.#entries = new Map()
     this.#leaderItem = undefined
-    for (const item of items) this.#sort(item)
-    const counters = new Map([...this.#leases].map(([key, lease]) => [key, `${lease.counter}`]))
-    for (const key of this.#leaseStandstill.observe(counters, nowMs)) {
+    const seen = new Set<string>()
+    for (const item of items) seen.add(this.#sort(item))
+    const counters = new Map([...this.#leases].map(([key, { counter }]) => [key, String(counter)]))
+    for (const key of this.#leaseStandstill.observe(counters, look)) {
       if (holderOf(before.get(key)!) === holderOf(this.#leases.get(key)!)) this.#newlyHeld.delete(key)
       else this.#newlyHeld.add(key)
     }
+    this.#observeHandoffs()
     const beats = new Map([...this.#entries].map(([id, { beat }]) => [id, beat]))
-    for (const id of this.#entryStandstill.observe(beats, nowMs)) this.#proven.add(id)
-    for (const [id, beat] of beats) if (this.#hasLetGo(id)) this.#gone.set(id, beat)
-    this.#forget()
+    for (const id of this.#entryStandstill.observe(beats, look)) this.#proven.add(id)
+    for (const id of this.#letGo()) if (beats.has(id)) this.#gone.set(id, beats.get(id)!)
+    this.#forget(seen)
   }
 
   /** Takes in one lease that this worker has just written. */
-  update(item: Item): void {
+  update(item: Item, nowMs: number): void {
     const lease = leaseFromItem(item)
-    if (lease === undefined) return
+    const before = this.#leases.get(lease?.leaseKey ?? '')
+    if (lease === undefined || before === undefined) return
     this.#leases.set(lease.leaseKey, lease)
-    this.#newlyHeld.add(lease.leaseKey)
+    this.#byStream = undefined
+    if (lease.counter !== before.counter) this.#leaseStandstill.move(lease.leaseKey, String(lease.counter), nowMs)
+    if (holderOf(lease) !== holderOf(before)) this.#newlyHeld.add(lease.leaseKey)
+    const handoff = handoffOf(lease)
+    if (handoff === undefined) return
+    this.#handoffStandstill.move(lease.leaseKey, handoff, nowMs)
+    this.#origins.set(lease.leaseKey, { workerId: lease.checkpointOwner!, atMs: nowMs })
   }
 
-  /** The unfinished leases, as the leader judges them. */
+  /** The unfinished leases of the application's streams, as the leader judges them. */
   assignable(): AssignableLease[] {
     return this.leases
-      .filter((lease) => !isFinished(lease))
+      .filter((lease) => this.#isAssignable(lease))
       .map((lease) => ({
         leaseKey: lease.leaseKey,
-        owner: lease.owner,
-        state: this.#isFree(lease) ? 'free' : lease.checkpointOwner !== undefined ? 'moving' : 'live',
+        owner: lease.owner ?? lease.checkpointOwner,
+        cameFrom: this.#cameFrom(lease),
+        state: this.freeReason(lease) !== undefined ? 'free' : handoffOf(lease) !== undefined ? 'moving' : 'live',
       }))
   }
 
+  /** Why somebody else may have the lease at once; undefined if its holder lives and has it. */
+  freeReason(lease: Lease): FreeReason | undefined {
+    const { failoverTime, closeTimeout } = this.#options
+    const holder = holderOf(lease)
+    if (holder === undefined) return 'unowned'
+    const patience = this.#newlyHeld.has(lease.leaseKey) && this.#isAlive(holder) ? NEW_OWNER_FACTOR : 1
+    if (this.#leaseStandstill.forMs(lease.leaseKey) > failoverTime * patience) return 'expired'
+    const handoffMs = Math.max(KCL_HANDOFF_MS, closeTimeout) + failoverTime
+    return this.#handoffStandstill.forMs(lease.leaseKey) > handoffMs ? 'stuck' : undefined
+  }
+
   /** Workers that may get leases. This one is always among them. */
-  workers(): string[] {
-    const others = [...this.#entries.keys()].filter((id) => id !== this.#options.workerId && this.#isAlive(id))
-    return [this.#options.workerId, ...others]
+  workers(): AssignableWorker[] {
+    const { workerId, maxLeases } = this.#options
+    const others = [...this.#entries.values()].filter(
+      (entry) => entry.workerId !== workerId && !entry.isFailing && this.#isAlive(entry.workerId),
+    )
+    return [
+      { workerId, maxLeases },
+      ...others.map((entry) => ({ workerId: entry.workerId, maxLeases: entry.maxLeases })),
+    ]
   }
 
   /** Entries whose workers have been gone for long. */
   staleEntries(): WorkerEntry[] {
     return [...this.#entries.values()].filter(
-      ({ workerId, staleMs }) => staleMs !== undefined && this.#entryStandstill.forMs(workerId, this.#nowMs) > staleMs,
+      ({ workerId, staleMs }) => this.#entryStandstill.forMs(workerId) > staleMs,
     )
   }
 
+  #streams(): Map<string | undefined, Lease[]> {
+    this.#byStream ??= Map.groupBy(this.#leases.values(), ({ streamIdentifier }) => streamIdentifier)
+    return this.#byStream
+  }
+
+  #observeHandoffs(): void {
+    const handoffs = new Map<string, string>()
+    for (const [key, lease] of this.#leases) {
+      const handoff = handoffOf(lease)
+      if (handoff === undefined) continue
+      handoffs.set(key, handoff)
+      this.#origins.set(key, { workerId: lease.checkpointOwner!, atMs: this.#look.nowMs })
+    }
+    this.#handoffStandstill.observe(handoffs, this.#look)
+  }
+
   /** What is no longer in the table: workers come and go under new names for as long as the application lives. */
-  #forget(): void {
+  #forget(seen: ReadonlySet<string>): void {
     for (const id of this.#proven) if (!this.#entries.has(id)) this.#proven.delete(id)
     for (const id of this.#gone.keys()) if (!this.#entries.has(id)) this.#gone.delete(id)
     for (const key of this.#newlyHeld) if (!this.#leases.has(key)) this.#newlyHeld.delete(key)
+    for (const key of this.#skipped) if (!seen.has(key)) this.#skipped.delete(key)
+    const cooledBeforeMs = this.#look.nowMs - COOLDOWN_FACTOR * this.#options.failoverTime
+    for (const [key, { atMs }] of this.#origins) if (atMs < cooledBeforeMs) this.#origins.delete(key)
   }
 
-  #sort(item: Item): void {
+  #sort(item: Item): string {
     const key = item.leaseKey?.S ?? ''
     const type = item.entityType?.S ?? 'LEASE'
-    if (key === LEADER_KEY || type === 'LEADER') {
+    if (key === LEADER_KEY) {
       this.#leaderItem = item
     } else if (type === 'WORKER_METRIC_STATS') {
       const entry = entryFromItem(item)
       if (entry === undefined) this.#skip(key, 'a worker entry without lut')
       else this.#entries.set(key, entry)
     } else if (type === 'LEASE') {
-      const lease = item.streamName === undefined ? leaseFromItem(item) : undefined
-      if (lease !== undefined) this.#leases.set(key, lease)
-      else
-        this.#skip(
-          key,
-          item.streamName ? 'a lease of a multi-stream application' : 'a lease without counter or checkpoint',
-        )
+      const lease = leaseOrReason(item)
+      if (typeof lease === 'string') this.#skip(key, lease)
+      else if (this.#options.isOurs(lease)) this.#leases.set(key, lease)
+      else if (lease.streamIdentifier === undefined) this.#skip(key, 'a lease of an application with one stream')
+      else this.#skip(key, 'a lease of an application with several streams')
     } else if (!OTHER_TYPES.has(type)) {
       this.#skip(key, `the unknown entityType ${type}`)
     }
+    return key
   }
 
   #skip(key: string, reason: string): void {
@@ -137,33 +219,45 @@ export class FleetView {
     this.#options.onSkipped(key, reason)
   }
 
-  #isFree(lease: Lease): boolean {
-    const holder = holderOf(lease)
-    if (holder === undefined) return true
-    const stillMs = this.#leaseStandstill.forMs(lease.leaseKey, this.#nowMs)
-    const patience = this.#newlyHeld.has(lease.leaseKey) && this.#isAlive(holder) ? NEW_OWNER_FACTOR : 1
-    return stillMs > this.#options.failoverTime * patience
+  #isAssignable(lease: Lease): boolean {
+    return !isFinished(lease) && this.#options.streams.find(lease.streamIdentifier) !== undefined
+  }
+
+  #cameFrom(lease: Lease): string | undefined {
+    const origin = this.#origins.get(lease.leaseKey)?.workerId
+    return origin === lease.owner ? undefined : origin
   }
 
   #isAlive(workerId: string): boolean {
     const entry = this.#entries.get(workerId)
     if (entry === undefined || this.#gone.get(workerId) === entry.beat) return false
-    const stillMs = this.#proven.has(workerId)
-      ? this.#entryStandstill.forMs(workerId, this.#nowMs)
-      : // Seen once, its own clock is all there is to tell a running worker from one that died long ago. If the clocks differ,
-        // it just has to be seen twice.
-        Math.max(this.#wallMs - entry.writtenAtMs, this.#entryStandstill.forMs(workerId, this.#nowMs))
-    return stillMs <= entry.timeoutMs
+    const stillMs = this.#entryStandstill.forMs(workerId)
+    // Seen once, its own clock is all there is to tell a running worker from one that died long ago. If the clocks differ, it
+    // just has to be seen twice.
+    const silentMs = this.#proven.has(workerId) ? stillMs : Math.max(this.#look.wallMs - entry.writtenAtMs, stillMs)
+    return silentMs <= entry.timeoutMs
   }
 
-  /** It holds a lease that it hasn't renewed in time: most likely all will follow, so it gets none of them back. */
-  #hasLetGo(workerId: string): boolean {
-    return this.leases.some(
-      (lease) =>
-        holderOf(lease) === workerId &&
-        !isFinished(lease) &&
-        !this.#newlyHeld.has(lease.leaseKey) &&
-        this.#leaseStandstill.forMs(lease.leaseKey, this.#nowMs) > this.#options.failoverTime,
-    )
+  /** Workers that hold a lease that they haven't renewed in time: most likely all will follow, so they get none of them back. */
+  #letGo(): Set<string> {
+    const letGo = new Set<string>()
+    for (const [key, lease] of this.#leases) {
+      const holder = holderOf(lease)
+      if (holder === undefined || isFinished(lease) || this.#newlyHeld.has(key)) continue
+      if (this.#leaseStandstill.forMs(key) > this.#options.failoverTime) letGo.add(holder)
+    }
+    return letGo
   }
+}
+
+/** From whom to whom the lease is being handed; undefined if it isn't. */
+function handoffOf({ owner, checkpointOwner }: Lease): string | undefined {
+  return checkpointOwner === undefined ? undefined : JSON.stringify([checkpointOwner, owner])
+}
+
+/** Or why the item is no lease. */
+function leaseOrReason(item: Item): Lease | string {
+  if (!CHECKPOINT.test(item.checkpoint?.S ?? ''))
+    return `a lease with the checkpoint ${JSON.stringify(item.checkpoint)}`
+  return leaseFromItem(item) ?? 'a lease without counter or key'
 }

@@ -1,8 +1,9 @@
 import { silentLogger } from '@shardwise/core'
 import { ManualClock } from '@shardwise/core/testing'
-import { beforeEach, expect, test } from 'vitest'
+import { beforeEach, describe, expect, test } from 'vitest'
 import { MemoryTable } from '../test/memory-table.ts'
 import { LeaderLock } from './leader-lock.ts'
+import type { Item, ItemChange } from './table.ts'
 import { Telemetry } from './telemetry.ts'
 
 let table: MemoryTable
@@ -29,7 +30,19 @@ const lockOf = (workerId: string): LeaderLock =>
     ),
   })
 
-const consider = (lock: LeaderLock): Promise<boolean> => lock.consider(table.items.get('Leader'))
+const now = (): { sentAtMs: number; nowMs: number } => ({ sentAtMs: clock.monotonicMs(), nowMs: clock.monotonicMs() })
+const consider = (lock: LeaderLock): Promise<boolean> => lock.consider(table.items.get('Leader'), now())
+const observe = (lock: LeaderLock): boolean => {
+  lock.observe(table.items.get('Leader'), now())
+  return lock.isStale
+}
+const kclLock = (leaseDuration = '120000', version = 'v'): Item => ({
+  leaseKey: { S: 'Leader' },
+  recordVersionNumber: { S: version },
+  ownerName: { S: 'java' },
+  leaseDuration: { S: leaseDuration },
+  entityType: { S: 'LEADER' },
+})
 
 test('the first takes it, in the layout of the KCL, and the second does not', async () => {
   const [a, b] = [lockOf('a'), lockOf('b')]
@@ -48,7 +61,7 @@ test('the first takes it, in the layout of the KCL, and the second does not', as
 
 test('of two that see it free at once only one gets it', async () => {
   const [a, b] = [lockOf('a'), lockOf('b')]
-  expect(await Promise.all([a.consider(undefined), b.consider(undefined)])).toEqual([true, false])
+  expect(await Promise.all([a, b].map((lock) => lock.consider(undefined, now())))).toEqual([true, false])
 })
 
 test('a leader that renews keeps it; killed, another leads when the item has stood still for its duration', async () => {
@@ -68,14 +81,35 @@ test('a leader that renews keeps it; killed, another leads when the item has sto
 })
 
 test('how long it may stand still is what the item says, as a KCL has written it', async () => {
-  const item = { recordVersionNumber: { S: 'v' }, ownerName: { S: 'java' }, leaseDuration: { S: '120000' } }
-  table.items.set('Leader', item)
+  table.items.set('Leader', kclLock())
   const lock = lockOf('a')
   expect(await consider(lock)).toBe(false)
   await clock.advance(120_000)
   expect(await consider(lock)).toBe(false)
   await clock.advance(1)
   expect(await consider(lock)).toBe(true)
+})
+
+test.each(['', 'soon', '0', '-1', '1e9', '15000.5', '9'.repeat(40)])(
+  'where the item says %j, one goes by the own duration',
+  async (duration) => {
+    table.items.set('Leader', kclLock(duration))
+    const lock = lockOf('a')
+    await consider(lock)
+    await clock.advance(1_500)
+    expect(await consider(lock)).toBe(false)
+    await clock.advance(1)
+    expect(await consider(lock)).toBe(true)
+  },
+)
+
+test('a pause of the own process inside a look is no standstill of the lock', async () => {
+  table.items.set('Leader', kclLock('1500'))
+  const lock = lockOf('b')
+  await consider(lock)
+  const sentAtMs = clock.monotonicMs()
+  await clock.advance(60_000)
+  expect(await lock.consider(table.items.get('Leader'), { sentAtMs, nowMs: clock.monotonicMs() })).toBe(false)
 })
 
 test('released, another takes it at once; so is one that says it is released', async () => {
@@ -105,4 +139,128 @@ test('one who has lost it knows at the next renewal, and its release does not to
   await a.release()
   expect(table.items.get('Leader')?.ownerName).toEqual({ S: 'b' })
   expect(changes).toEqual(['a true', 'b true', 'a false'])
+})
+
+describe('a follower', () => {
+  test('begins to watch the leases when the leader has missed a heartbeat, and stops when it beats again', async () => {
+    const [a, b] = [lockOf('a'), lockOf('b')]
+    await consider(a)
+    expect(observe(b)).toBe(false)
+    await clock.advance(500)
+    expect(observe(b)).toBe(false)
+    await clock.advance(1)
+    expect(observe(b)).toBe(true)
+    await a.renew()
+    expect(observe(b)).toBe(false)
+  })
+
+  test('lets a leader of the KCL miss a heartbeat of its own, a quarter of its duration', async () => {
+    table.items.set('Leader', kclLock())
+    const lock = lockOf('a')
+    observe(lock)
+    await clock.advance(30_000)
+    expect(observe(lock)).toBe(false)
+    await clock.advance(1)
+    expect(observe(lock)).toBe(true)
+  })
+
+  test('begins at once where nobody leads', async () => {
+    const [a, b] = [lockOf('a'), lockOf('b')]
+    expect(observe(b)).toBe(true)
+    await consider(a)
+    expect(observe(b)).toBe(false)
+    await a.release()
+    expect(observe(b)).toBe(true)
+  })
+})
+
+describe('a leader that abstains', () => {
+  test('gives the lock up, and takes it again only after a lock duration', async () => {
+    const [a, b] = [lockOf('a'), lockOf('b')]
+    await consider(a)
+    await a.abstain()
+    expect([a.held, table.items.size, observe(a), observe(b)]).toEqual([false, 0, false, true])
+    await clock.advance(1_499)
+    expect(await consider(a)).toBe(false)
+    await clock.advance(1)
+    expect(await consider(a)).toBe(true)
+  })
+
+  test('has let go even if the table cannot be told', async () => {
+    const a = lockOf('a')
+    await consider(a)
+    table.delete = () => Promise.reject(new Error('no network'))
+    await expect(a.abstain()).rejects.toThrow('no network')
+    expect([a.held, await consider(a)]).toEqual([false, false])
+  })
+})
+
+describe('when an answer is lost', () => {
+  /** The next write is done, and its answer doesn't come. */
+  function loseNextAnswer(): void {
+    const update = table.update.bind(table)
+    table.update = async (change: ItemChange) => {
+      table.update = update
+      await update(change)
+      throw new Error('connection reset')
+    }
+  }
+
+  test('a renewal that was done is known at the next', async () => {
+    const a = lockOf('a')
+    await consider(a)
+    loseNextAnswer()
+    await expect(a.renew()).rejects.toThrow('connection reset')
+    await clock.advance(1_000)
+    await a.renew()
+    await clock.advance(1_000)
+    expect(a.held).toBe(true)
+  })
+
+  test('the release takes along what was written', async () => {
+    const a = lockOf('a')
+    await consider(a)
+    loseNextAnswer()
+    await expect(a.renew()).rejects.toThrow('connection reset')
+    await a.release()
+    expect(table.items.size).toBe(0)
+  })
+
+  test('one that was taken so is taken up at the next look', async () => {
+    const a = lockOf('a')
+    loseNextAnswer()
+    await expect(consider(a)).rejects.toThrow('connection reset')
+    expect(a.held).toBe(false)
+    expect(await consider(a)).toBe(true)
+  })
+})
+
+test('a renewal that is still under way at the release leaves no lock behind', async () => {
+  const a = lockOf('a')
+  await consider(a)
+  const update = table.update.bind(table)
+  const { promise: arrived, resolve: arrive } = Promise.withResolvers<void>()
+  table.update = async (change: ItemChange) => {
+    await arrived
+    return await update(change)
+  }
+  const renewing = a.renew()
+  const remove = table.delete.bind(table)
+  table.delete = () => Promise.resolve(false)
+  await a.release()
+  table.delete = remove
+  arrive()
+  await renewing
+  expect([a.held, table.items.size]).toEqual([false, 0])
+})
+
+test('a leader that was paused for longer than its lock lasts does not renew it, and takes it up if nobody else has', async () => {
+  const a = lockOf('a')
+  await consider(a)
+  const { recordVersionNumber } = table.items.get('Leader')!
+  await clock.advance(1_500)
+  await a.renew()
+  expect(table.items.get('Leader')?.recordVersionNumber).toEqual(recordVersionNumber)
+  expect(changes).toEqual(['a true', 'a false'])
+  expect(await consider(a)).toBe(true)
 })

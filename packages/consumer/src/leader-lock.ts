@@ -1,13 +1,16 @@
 import type { Clock, Random } from '@shardwise/core'
-import { Standstill } from './standstill.ts'
-import type { Item, Table } from './table.ts'
+import { type Moment, Standstill } from './standstill.ts'
+import type { Condition, Item, Table } from './table.ts'
 import type { Telemetry } from './telemetry.ts'
 import { uuid } from './uuid.ts'
 
 export interface LeaderLockOptions {
   readonly table: Table
   readonly workerId: string
-  /** How long the lock must stand still, by others' clocks, until they may take it. */
+  /**
+   * How long the lock must stand still, by others' clocks, until they may take it. {@link LeaderLock.renew} is to be called
+   * three times in it.
+   */
   readonly durationMs: number
   readonly clock: Clock
   readonly random: Random
@@ -16,6 +19,10 @@ export interface LeaderLockOptions {
 
 export const LEADER_KEY = 'Leader'
 
+const HEARTBEATS = 3
+/** A KCL's lock lasts for four of its heartbeats: 120 s and 30 s. */
+const KCL_HEARTBEATS = 4
+
 /**
  * The table's `Leader` item, as the KCL's lock client keeps it: whoever writes a new `recordVersionNumber` in time leads.
  * Leading is no right to anything: all that a leader writes is conditional, so two at once only waste requests.
@@ -23,9 +30,11 @@ export const LEADER_KEY = 'Leader'
 export class LeaderLock {
   readonly #options: LeaderLockOptions
   readonly #standstill = new Standstill()
-  /** The version this worker wrote last; undefined while it doesn't lead. */
-  #version: string | undefined
-  #heldUntilMs = 0
+  #item: Item | undefined
+  /** Every version that this worker may have left in the table last: an answer may have been lost. */
+  #versions: string[] = []
+  #heldUntilMs = Number.NEGATIVE_INFINITY
+  #abstainsUntilMs = Number.NEGATIVE_INFINITY
   #wasHeld = false
 
   constructor(options: LeaderLockOptions) {
@@ -33,64 +42,111 @@ export class LeaderLock {
   }
 
   get held(): boolean {
-    return this.#version !== undefined && this.#options.clock.monotonicMs() < this.#heldUntilMs
+    return this.#options.clock.monotonicMs() < this.#heldUntilMs
+  }
+
+  /**
+   * Whether nobody leads, or the leader has missed a heartbeat, as of the last look: who sees it so should watch the leases,
+   * to know which have expired when it comes to lead.
+   */
+  get isStale(): boolean {
+    if (this.#abstains) return false
+    return this.#isReleased || this.#standstill.forMs(LEADER_KEY) > this.#heartbeatMs
+  }
+
+  /** Takes in the item, as just read. */
+  observe(item: Item | undefined, moment: Moment): void {
+    const version = versionOf(item)
+    this.#item = item
+    this.#standstill.observe(new Map(version === undefined ? [] : [[LEADER_KEY, version]]), moment)
   }
 
   /** Takes the lock if the item, as just read, allows it. Resolves to whether this worker leads. */
-  async consider(item: Item | undefined): Promise<boolean> {
-    const { clock, workerId, durationMs } = this.#options
-    const now = clock.monotonicMs()
-    const seen = item?.recordVersionNumber?.S
-    this.#standstill.observe(new Map(seen === undefined ? [] : [[LEADER_KEY, seen]]), now)
-    if (!this.held) {
-      // The item says how long its writer may be silent: a KCL's is 120 s by default.
-      const allowedMs = Number(item?.leaseDuration?.S ?? durationMs)
-      const isFree =
-        seen === undefined ||
-        item?.isReleased !== undefined ||
-        item?.ownerName?.S === workerId ||
-        this.#standstill.forMs(LEADER_KEY, now) > (Number.isFinite(allowedMs) ? allowedMs : durationMs)
-      if (isFree) await this.#write(seen)
-    }
+  async consider(item: Item | undefined, moment: Moment): Promise<boolean> {
+    this.observe(item, moment)
+    const isFree = this.#isReleased || this.#standstill.forMs(LEADER_KEY) > this.#allowedMs
+    if (isFree && !this.held && !this.#abstains) await this.#write([versionOf(item)])
     return this.#report()
   }
 
   /** Shows that this worker still leads. */
   async renew(): Promise<void> {
-    if (this.#version !== undefined) await this.#write(this.#version)
+    if (this.held) await this.#write(this.#versions)
     this.#report()
   }
 
   /** Lets another worker lead at once. */
   async release(): Promise<void> {
-    const version = this.#version
-    if (version === undefined) return
-    this.#version = undefined
+    const versions = this.#versions
+    if (versions.length === 0) return
+    this.#keep([], Number.NEGATIVE_INFINITY)
     this.#report()
-    await this.#options.table.delete(LEADER_KEY, [{ recordVersionNumber: { S: version } }])
+    await this.#options.table.delete('coordinator', LEADER_KEY, versions.map(writtenAs))
   }
 
-  async #write(seen: string | undefined): Promise<void> {
+  /** Lets another worker lead, and doesn't take the lock again until others have had their chance. */
+  async abstain(): Promise<void> {
+    const { clock, durationMs } = this.#options
+    this.#abstainsUntilMs = clock.monotonicMs() + durationMs
+    await this.release()
+  }
+
+  get #abstains(): boolean {
+    return this.#options.clock.monotonicMs() < this.#abstainsUntilMs
+  }
+
+  /** An earlier run of this worker is over: its lock is nobody's. */
+  get #isReleased(): boolean {
+    const item = this.#item
+    return (
+      versionOf(item) === undefined ||
+      item?.isReleased !== undefined ||
+      (item?.ownerName?.S === this.#options.workerId && !this.held)
+    )
+  }
+
+  /** How long its writer may be silent, as the item says: a KCL's is 120 s by default. */
+  get #allowedMs(): number {
+    const said = this.#item?.leaseDuration?.S ?? ''
+    return /^[1-9]\d{0,8}$/.test(said) ? Number(said) : this.#options.durationMs
+  }
+
+  get #heartbeatMs(): number {
+    return Math.max(this.#options.durationMs / HEARTBEATS, this.#allowedMs / KCL_HEARTBEATS)
+  }
+
+  /** @param seen any of which the item must be at; undefined: absent */
+  async #write(seen: readonly (string | undefined)[]): Promise<void> {
     const { table, workerId, durationMs, clock, random } = this.#options
+    const when = seen.map(writtenAs)
+    const before = this.#versions
     const version = uuid(random)
     const sentAt = clock.monotonicMs()
+    before.push(version)
     const item = await table.update({
+      kind: 'coordinator',
       key: LEADER_KEY,
-      when: [{ recordVersionNumber: seen === undefined ? undefined : { S: seen } }],
+      when,
       set: {
         ownerName: { S: workerId },
         recordVersionNumber: { S: version },
-        leaseDuration: { S: String(durationMs) },
+        leaseDuration: { S: String(Math.round(durationMs)) },
         entityType: { S: 'LEADER' },
       },
       remove: ['isReleased'],
     })
-    if (item === undefined) {
-      this.#version = undefined
-      return
+    if (this.#versions === before) {
+      if (item === undefined) this.#keep([], Number.NEGATIVE_INFINITY)
+      else this.#keep([version], sentAt + durationMs)
+    } else if (item !== undefined && this.#versions.length === 0) {
+      // It was released while this was under way.
+      await table.delete('coordinator', LEADER_KEY, [writtenAs(version)])
     }
-    this.#version = version
-    this.#heldUntilMs = sentAt + durationMs
+  }
+
+  #keep(versions: string[], heldUntilMs: number): void {
+    this.#versions = versions
+    this.#heldUntilMs = heldUntilMs
   }
 
   #report(): boolean {
@@ -99,4 +155,12 @@ export class LeaderLock {
     this.#wasHeld = held
     return held
   }
+}
+
+function versionOf(item: Item | undefined): string | undefined {
+  return item?.recordVersionNumber?.S
+}
+
+function writtenAs(version: string | undefined): Condition {
+  return { recordVersionNumber: version === undefined ? undefined : { S: version } }
 }

@@ -1,140 +1,137 @@
-import type { Clock, Kinesis, ListShardsOptions, Shard } from '@shardwise/core'
-import { findHoles } from '@shardwise/records'
-import { assign, type Move } from './assignment.ts'
+import type { Clock, Kinesis } from '@shardwise/core'
+import type { Assign, Move } from './assignment.ts'
+import { checkedMoves } from './checked-moves.ts'
 import type { FleetView } from './fleet-view.ts'
+import { FormerStreams } from './former-streams.ts'
 import { inParallel } from './in-parallel.ts'
-import { holderOf, type Lease } from './lease.ts'
-import { assignTo, create, handOff, unchanged } from './lease-changes.ts'
-import { shardsOf } from './shard-list.ts'
-import { deletableLeases, firstLeases, type InitialPosition, missingLeases, uncovered } from './shard-sync.ts'
+import type { LeaderLock } from './leader-lock.ts'
+import { holderOf } from './lease.ts'
+import { assignTo, handOff } from './lease-changes.ts'
+import { StreamSyncs } from './stream-syncs.ts'
+import type { Streams } from './streams.ts'
 import type { Table } from './table.ts'
 import type { Telemetry } from './telemetry.ts'
 
 export interface LeaderOptions {
   readonly table: Table
   readonly kinesis: Kinesis
-  readonly stream: string
-  readonly initialPosition: InitialPosition
+  readonly streams: Streams
+  readonly assign: Assign
+  readonly failoverTime: number
+  readonly closeTimeout: number
+  readonly formerStreamWaitMs: number
   readonly clock: Clock
   readonly telemetry: Telemetry
 }
 
-const SYNC_INTERVAL_MS = 60_000
-/** A child's lease may show in a scan later than its parent's end: a hole counts when it is seen again and again. */
-const HOLE_CONFIRMATIONS = 3
+/** After so many rounds in a row that failed, another worker may do better. */
+const MAX_FAILED_ROUNDS = 3
 
 /** What the worker that holds the leader lock does for all: creates, assigns and deletes leases. All its writes are conditional. */
 export class Leader {
   readonly #view: FleetView
+  readonly #lock: Pick<LeaderLock, 'held' | 'abstain'>
   readonly #options: LeaderOptions
-  #holesSeen = 0
-  /** When it last looked for missing leases; undefined until it has since it leads. */
-  #syncedAtMs: number | undefined
+  readonly #syncs: StreamSyncs
+  readonly #formerStreams: FormerStreams
+  #failedRounds = 0
+  /** As last told; undefined while another leads. */
+  #workers: string | undefined
 
-  constructor(view: FleetView, options: LeaderOptions) {
+  constructor(view: FleetView, lock: Pick<LeaderLock, 'held' | 'abstain'>, options: LeaderOptions) {
     this.#view = view
+    this.#lock = lock
     this.#options = options
+    this.#syncs = new StreamSyncs(view, { ...options, lookAgain: () => this.#lookAgain() })
+    this.#formerStreams = new FormerStreams(view, options)
   }
 
   /** One round, after the view has been brought up to date. */
   async lead(signal: AbortSignal): Promise<void> {
-    await this.#sync(signal)
+    this.#tellWorkers()
+    // First, since a lease whose holder is gone shouldn't wait for a listing of shards.
     await this.#assign(signal)
+    if (await this.#syncs.run(signal)) await this.#assign(signal)
+    await this.#formerStreams.cleanUp()
+    for (const { workerId, asSeen } of this.#view.staleEntries()) {
+      await this.#options.table.delete('worker', workerId, [asSeen])
+    }
+    if (!this.#syncs.areFailing) this.#failedRounds = 0
+  }
+
+  /**
+   * A round has failed, or the look at the table before it. After three in a row another worker leads; a lone worker goes on
+   * trying.
+   */
+  async roundFailed(): Promise<void> {
+    if (!this.#lock.held || ++this.#failedRounds < MAX_FAILED_ROUNDS) return
+    this.#failedRounds = 0
+    if (this.#view.workers().length > 1) await this.#lock.abstain()
   }
 
   /** Another worker leads. */
   rest(): void {
-    this.#syncedAtMs = undefined
+    this.#failedRounds = 0
+    this.#workers = undefined
+    this.#syncs.rest()
+    this.#formerStreams.rest()
+  }
+
+  /** Who should get each of the leases that a worker holds when it stops. Only what can be told without asking the table. */
+  successorsOf(workerId: string): Map<string, string> {
+    const { assign, telemetry } = this.#options
+    const workers = this.#view.workers().filter((worker) => worker.workerId !== workerId)
+    if (workers.length === 0) return new Map()
+    const left = new Set<string>()
+    const leases = this.#view.assignable().map((lease) => {
+      if (lease.owner !== workerId || lease.state !== 'live') return lease
+      left.add(lease.leaseKey)
+      return { ...lease, owner: undefined, state: 'free' as const }
+    })
+    try {
+      const moves = checkedMoves(assign, leases, workers).filter(({ leaseKey }) => left.has(leaseKey))
+      return new Map(moves.map(({ leaseKey, to }) => [leaseKey, to]))
+    } catch (error) {
+      telemetry.emit({ type: 'callFailed', doing: 'choosing who gets the leases of a worker that stops', error })
+      return new Map()
+    }
   }
 
   async #lookAgain(): Promise<void> {
     const { table, clock } = this.#options
-    this.#view.observe(await table.scan({ consistent: true }), clock.monotonicMs(), clock.wallMs())
+    const sentAtMs = clock.monotonicMs()
+    const items = await table.scan({ consistent: true })
+    this.#view.observe(items, { sentAtMs, nowMs: clock.monotonicMs(), wallMs: clock.wallMs() })
   }
 
-  /** Creates the leases that are missing and deletes those that are done with. */
-  async #sync(signal: AbortSignal): Promise<void> {
-    const { table, kinesis, stream, initialPosition, clock, telemetry } = this.#options
-    this.#holesSeen = uncovered(this.#view.leases).length > 0 ? this.#holesSeen + 1 : 0
-    const isDue = this.#syncedAtMs === undefined || clock.monotonicMs() - this.#syncedAtMs >= SYNC_INTERVAL_MS
-    if (!isDue && this.#view.leases.length > 0 && this.#holesSeen < HOLE_CONFIRMATIONS) return
-    await this.#lookAgain()
-    // Where LATEST is: by the service's clock, since records are found again by its time of their arrival.
-    let listedAtMs = clock.wallMs()
-    const options: ListShardsOptions = {
-      signal,
-      onServiceTime: (ms) => {
-        listedAtMs = ms
-      },
-    }
-    const { leases } = this.#view
-    const isNew = leases.length === 0
-    const shards = isNew ? await this.#openAtStart(options) : await shardsOf(kinesis, stream, options)
-    const missing = isNew
-      ? firstLeases(shards, initialPosition, listedAtMs)
-      : missingLeases(shards, leases, initialPosition, listedAtMs)
-    for (const lease of missing) {
-      signal.throwIfAborted()
-      await table.update(create(lease))
-    }
-    if (missing.length > 0) {
-      telemetry.emit({ type: 'leasesCreated', shardIds: missing.map(({ shardId }) => shardId) })
-      await this.#lookAgain()
-    }
-    await this.#cleanUp()
-    this.#holesSeen = 0
-    this.#syncedAtMs = clock.monotonicMs()
-  }
-
-  /** The shards that were open at the initial position. */
-  async #openAtStart(options: ListShardsOptions): Promise<Shard[]> {
-    const { kinesis, stream, initialPosition } = this.#options
-    const shards = await shardsOf(kinesis, stream, {
-      ...options,
-      filter:
-        initialPosition === 'TRIM_HORIZON'
-          ? { Type: 'AT_TRIM_HORIZON' }
-          : initialPosition === 'LATEST'
-            ? { Type: 'AT_LATEST' }
-            : { Type: 'AT_TIMESTAMP', Timestamp: new Date(initialPosition.timestamp) },
-    })
-    const holes = findHoles(shards.map(({ hashRange }) => hashRange))
-    if (holes.length > 0) {
-      throw new Error(
-        `ListShards gave ${shards.length} shards that don't cover all hash keys; a reshard may be under way`,
-      )
-    }
-    return shards
-  }
-
-  async #cleanUp(): Promise<void> {
-    const { table, telemetry } = this.#options
-    for (const lease of deletableLeases(this.#view.leases)) {
-      const deleted = await table.delete(lease.leaseKey, [unchanged(lease)])
-      if (deleted) telemetry.emit({ type: 'leaseDeleted', shardId: lease.leaseKey })
-    }
-    for (const { workerId, asSeen } of this.#view.staleEntries()) await table.delete(workerId, [asSeen])
+  #tellWorkers(): void {
+    const workers = this.#view
+      .workers()
+      .map(({ workerId }) => workerId)
+      .sort()
+    const text = JSON.stringify(workers)
+    if (text !== this.#workers) this.#options.telemetry.emit({ type: 'workersChanged', workers })
+    this.#workers = text
   }
 
   async #assign(signal: AbortSignal): Promise<void> {
-    const moves = assign(this.#view.assignable(), this.#view.workers())
-    const leases = new Map(this.#view.leases.map((lease) => [lease.leaseKey, lease]))
-    await inParallel(moves, (move) => this.#move(move, leases.get(move.leaseKey)!, signal))
+    const moves = checkedMoves(this.#options.assign, this.#view.assignable(), this.#view.workers())
+    await inParallel(moves, (move) => this.#move(move, signal))
   }
 
-  async #move({ leaseKey, to, handoff }: Move, lease: Lease, signal: AbortSignal): Promise<void> {
+  async #move({ leaseKey, to }: Move, signal: AbortSignal): Promise<void> {
     signal.throwIfAborted()
-    const { table, telemetry } = this.#options
-    const item = await table.update(handoff ? handOff(lease, to) : assignTo(lease, to))
+    const { table, telemetry, streams, clock } = this.#options
+    const lease = this.#view.lease(leaseKey)
+    // A leader that was paused for long knows nothing of the workers any more.
+    if (lease === undefined || !this.#lock.held) return
+    const reason = this.#view.freeReason(lease) ?? 'balance'
+    const item = await table.update(reason === 'balance' ? handOff(lease, to) : assignTo(lease, to))
     // Refused: the lease has changed since it was seen. The next look tells how.
     if (item === undefined) return
-    this.#view.update(item)
-    telemetry.emit({
-      type: 'leaseAssigned',
-      shardId: leaseKey,
-      from: holderOf(lease),
-      to,
-      graceful: handoff,
-    })
+    this.#view.update(item, clock.monotonicMs())
+    telemetry
+      .of(streams.find(lease.streamIdentifier)?.stream ?? '')
+      .emit({ type: 'leaseAssigned', shardId: lease.shardId, from: holderOf(lease), to, reason })
   }
 }

@@ -1,6 +1,8 @@
 import type { HashRange, Position } from '@shardwise/records'
 import { AT_TIMESTAMP, LATEST, SHARD_END } from '@shardwise/records'
 import { holderOf, type Lease, leaseFromItem, START_MS, TOKEN } from './lease.ts'
+import type { MissingLease } from './shard-sync.ts'
+import { leaseKeyOf } from './stream-source.ts'
 import type { Condition, Item, ItemChange } from './table.ts'
 
 /**
@@ -11,28 +13,57 @@ import type { Condition, Item, ItemChange } from './table.ts'
  */
 
 /** A lease that doesn't exist yet. */
-export interface NewLease {
-  readonly shardId: string
-  readonly hashRange: HashRange
-  readonly parentShardIds: readonly string[]
-  readonly checkpoint: Position
-  /** Where reading starts if the checkpoint is LATEST or AT_TIMESTAMP, in milliseconds since 1970. */
-  readonly startMs: number | undefined
+export interface NewLease extends MissingLease {
+  /** Of the stream, where the application has several. */
+  readonly streamIdentifier: string | undefined
 }
 
 /** Creates the lease unless it exists. */
 export function create(lease: NewLease): ItemChange {
   return {
-    key: lease.shardId,
+    kind: 'lease',
+    key: leaseKeyOf(lease.streamIdentifier, lease.shardId),
     when: [{ leaseKey: undefined }],
     set: {
       entityType: { S: 'LEASE' },
+      ...(lease.streamIdentifier !== undefined && {
+        streamName: { S: lease.streamIdentifier },
+        shardId: { S: lease.shardId },
+      }),
       leaseCounter: { N: '0' },
       ...checkpointAttributes(lease.checkpoint),
       startingHashKey: { S: lease.hashRange.start.toString() },
       endingHashKey: { S: lease.hashRange.end.toString() },
       ...(lease.parentShardIds.length > 0 && { parentShardId: { SS: [...lease.parentShardIds] } }),
       ...(lease.startMs !== undefined && { [START_MS]: number(lease.startMs) }),
+    },
+  }
+}
+
+/**
+ * Adds what old versions of the KCL did not write, where it is absent and the lease exists. The counter stays, so that its
+ * holder isn't disturbed.
+ */
+export function repair(
+  lease: Lease,
+  { hashRange, parentShardIds }: { readonly hashRange?: HashRange; readonly parentShardIds?: readonly string[] },
+): ItemChange {
+  return {
+    kind: 'lease',
+    key: lease.leaseKey,
+    when: [
+      {
+        leaseKey: { S: lease.leaseKey },
+        ...(hashRange && { startingHashKey: undefined, endingHashKey: undefined }),
+        ...(parentShardIds && { parentShardId: undefined }),
+      },
+    ],
+    set: {
+      ...(hashRange && {
+        startingHashKey: { S: hashRange.start.toString() },
+        endingHashKey: { S: hashRange.end.toString() },
+      }),
+      ...(parentShardIds && { parentShardId: { SS: [...parentShardIds] } }),
     },
   }
 }
@@ -45,6 +76,7 @@ export function acquire(lease: Lease, worker: string, token: string, nowMs: numb
     lease.startMs === undefined &&
     (sequenceNumber === LATEST.sequenceNumber || sequenceNumber === AT_TIMESTAMP.sequenceNumber)
   return {
+    kind: 'lease',
     key: lease.leaseKey,
     when: [
       { leaseCounter: number(lease.counter), leaseOwner: { S: worker }, checkpointOwner: undefined },
@@ -59,38 +91,65 @@ export function acquire(lease: Lease, worker: string, token: string, nowMs: numb
   }
 }
 
-/** Heartbeat and checkpoint in one. @param checkpoint only if it has moved */
-export function renew(lease: Lease, worker: string, checkpoint: Position | undefined): ItemChange {
+/** What a holder writes with its heartbeat. */
+export interface Progress {
+  /** Only if it has moved. */
+  readonly checkpoint: Position | undefined
+  /** What was read of the shard lately, in 1024 bytes a second: KCL workers that lead assign by it. */
+  readonly throughputKBps: number
+}
+
+/** Heartbeat and checkpoint in one. */
+export function renew(lease: Lease, worker: string, { checkpoint, throughputKBps }: Progress): ItemChange {
   return {
+    kind: 'lease',
     key: lease.leaseKey,
     when: heldBy(lease, worker),
-    set: { leaseCounter: number(lease.counter + 1), ...(checkpoint && checkpointAttributes(checkpoint)) },
+    set: {
+      leaseCounter: number(lease.counter + 1),
+      throughputKBps: number(Number(throughputKBps.toFixed(6))),
+      ...(checkpoint && checkpointAttributes(checkpoint)),
+    },
     ...(checkpoint && { remove: PENDING }),
   }
 }
 
 /**
- * The last write of a holder. In a handoff the lease goes to its next owner, otherwise it has none afterwards. A handoff
+ * The last write of a holder. In a handoff the lease goes to its next owner, otherwise to the successor, or to nobody. A handoff
  * that the holder doesn't know of makes the condition fail, so that it isn't undone by mistake.
  */
-export function release(lease: Lease, worker: string, checkpoint: Position | undefined): ItemChange {
+export function release(
+  lease: Lease,
+  worker: string,
+  checkpoint: Position | undefined,
+  successor?: string | undefined,
+): ItemChange {
   const handoff = lease.checkpointOwner === worker
   const seen = { leaseCounter: number(lease.counter) }
   return {
+    kind: 'lease',
     key: lease.leaseKey,
     when: [
       handoff
         ? { ...seen, checkpointOwner: { S: worker } }
         : { ...seen, leaseOwner: { S: worker }, checkpointOwner: undefined },
     ],
-    set: { leaseCounter: number(lease.counter + 1), ...(checkpoint && checkpointAttributes(checkpoint)) },
-    remove: [handoff ? 'checkpointOwner' : 'leaseOwner', ...(checkpoint ? PENDING : [])],
+    set: {
+      leaseCounter: number(lease.counter + 1),
+      ...(!handoff && successor !== undefined && { leaseOwner: { S: successor } }),
+      ...(checkpoint && checkpointAttributes(checkpoint)),
+    },
+    remove: [
+      ...(handoff ? ['checkpointOwner'] : successor === undefined ? ['leaseOwner'] : []),
+      ...(checkpoint ? PENDING : []),
+    ],
   }
 }
 
 /** The shard is finished. Only to be written when the leases of all its children exist. */
 export function end(lease: Lease, worker: string, childShardIds: readonly string[]): ItemChange {
   return {
+    kind: 'lease',
     key: lease.leaseKey,
     when: heldBy(lease, worker),
     set: {
@@ -106,6 +165,7 @@ export function end(lease: Lease, worker: string, childShardIds: readonly string
 export function assignTo(lease: Lease, worker: string): ItemChange {
   const switched = holderOf(lease) !== undefined && holderOf(lease) !== worker
   return {
+    kind: 'lease',
     key: lease.leaseKey,
     when: [asSeen(lease)],
     set: {
@@ -124,6 +184,7 @@ export function assignTo(lease: Lease, worker: string): ItemChange {
 export function handOff(lease: Lease, worker: string): ItemChange {
   const holder = holderOf(lease)
   return {
+    kind: 'lease',
     key: lease.leaseKey,
     when: [{ leaseCounter: number(lease.counter), leaseOwner: text(holder), checkpointOwner: undefined }],
     set: { leaseOwner: { S: worker }, checkpointOwner: { S: holder ?? '' } },
@@ -153,7 +214,8 @@ export function judgeRefusal(
   const ours = holderOf(now) === worker
   if (ours && now.counter === before.counter) return 'held'
   const removed = change.remove ?? []
-  const gaveUp = removed.includes('leaseOwner') || removed.includes('checkpointOwner')
+  const gaveUp =
+    removed.includes('leaseOwner') || removed.includes('checkpointOwner') || change.set.leaseOwner !== undefined
   const asWritten =
     Object.entries(change.set).every(([name, value]) => item[name]?.S === value.S && item[name]?.N === value.N) &&
     removed.every((name) => item[name] === undefined)

@@ -3,6 +3,7 @@ import { ManualClock, settle } from '@shardwise/core/testing'
 import { FULL_HASH_RANGE, TRIM_HORIZON } from '@shardwise/records'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { MemoryTable } from '../test/memory-table.ts'
+import { beat } from '../test/progress.ts'
 import { type Lease, leaseFromItem } from './lease.ts'
 import { assignTo, create, handOff } from './lease-changes.ts'
 import { LeaseHolder, type LeaseHolderContext } from './lease-holder.ts'
@@ -49,7 +50,14 @@ beforeEach(async () => {
     telemetry: new Telemetry(silentLogger, undefined, {}),
   }
   await table.update(
-    create({ shardId, hashRange: FULL_HASH_RANGE, parentShardIds: [], checkpoint: TRIM_HORIZON, startMs: undefined }),
+    create({
+      streamIdentifier: undefined,
+      shardId,
+      hashRange: FULL_HASH_RANGE,
+      parentShardIds: [],
+      checkpoint: TRIM_HORIZON,
+      startMs: undefined,
+    }),
   )
   await table.update(assignTo(table.lease, 'a'))
 })
@@ -79,14 +87,14 @@ test('a lease that has changed since it was seen is not taken up', async () => {
 test('it holds for failoverTime after the last successful renewal was sent, then it is lost and nothing more is written', async () => {
   const holder = await hold()
   await clock.advance(900)
-  expect(await holder.renew(undefined)).toBe(true)
+  expect(await holder.renew(beat())).toBe(true)
   await clock.advance(999)
   expect(holder.isHeld()).toBe(true)
   await clock.advance(1)
   expect(holder.isHeld()).toBe(false)
   expect(holder.lost.reason).toMatchObject({ code: 'ERR_LEASE_LOST', shardId })
   const before = table.lease
-  expect(await holder.renew(at(5))).toBe(false)
+  expect(await holder.renew(beat(at(5)))).toBe(false)
   expect(await holder.release(at(5))).toBe(false)
   expect(table.lease).toEqual(before)
 })
@@ -94,7 +102,7 @@ test('it holds for failoverTime after the last successful renewal was sent, then
 test('a renewal that hangs does not keep it', async () => {
   const holder = await hold()
   table.faults = ['hangs']
-  const renewal = holder.renew(undefined)
+  const renewal = holder.renew(beat())
   await clock.advance(1_000)
   expect(holder.lost.aborted).toBe(true)
   expect(await renewal).toBe(false)
@@ -104,9 +112,9 @@ test.each(['lost request', 'lost answer'] as const)('a %s is made up for, once',
   const holder = await hold()
   const { counter } = table.lease
   table.faults = [fault]
-  expect(await within(500, holder.renew(at(5)))).toBe(true)
+  expect(await within(500, holder.renew(beat(at(5))))).toBe(true)
   expect(table.lease).toMatchObject({ counter: counter + 1, checkpoint: at(5) })
-  expect(await holder.renew(at(6))).toBe(true)
+  expect(await holder.renew(beat(at(6)))).toBe(true)
   expect(table.lease).toMatchObject({ counter: counter + 2, checkpoint: at(6) })
 })
 
@@ -114,7 +122,7 @@ test('a renewal whose answer was lost counts from when it was first sent', async
   const holder = await hold()
   await clock.advance(500)
   table.faults = ['lost answer', 'lost request', 'lost request']
-  expect(await within(400, holder.renew(undefined))).toBe(true)
+  expect(await within(400, holder.renew(beat()))).toBe(true)
   await clock.advance(1_500 - clock.monotonicMs() - 1)
   expect(holder.isHeld()).toBe(true)
   await clock.advance(1)
@@ -131,7 +139,7 @@ test('a lost answer of the last write is made up for', async () => {
 test('taken by another worker, it is lost at the next renewal', async () => {
   const holder = await hold()
   await table.update(assignTo(table.lease, 'b'))
-  expect(await holder.renew(at(9))).toBe(false)
+  expect(await holder.renew(beat(at(9)))).toBe(false)
   expect(holder.lost.reason.message).toContain('another worker has changed it, b')
   expect(table.lease).toMatchObject({ owner: 'b', checkpoint: TRIM_HORIZON })
 })
@@ -140,8 +148,8 @@ test('lost and held again by the same worker, the old holder can write nothing',
   const old = await hold()
   await table.update(assignTo(table.lease, 'a'))
   const now = await hold()
-  expect(await old.renew(at(9))).toBe(false)
-  expect(await now.renew(at(3))).toBe(true)
+  expect(await old.renew(beat(at(9)))).toBe(false)
+  expect(await now.renew(beat(at(3)))).toBe(true)
   expect(table.lease.checkpoint).toEqual(at(3))
 })
 
@@ -149,7 +157,7 @@ test('a handoff is noticed at the next renewal, and the lease goes to its next o
   const holder = await hold()
   await table.update(handOff(table.lease, 'b'))
   expect(holder.handoffTo).toBeUndefined()
-  expect(await holder.renew(at(2))).toBe(true)
+  expect(await holder.renew(beat(at(2)))).toBe(true)
   expect(holder.handoffTo).toBe('b')
   expect(await holder.release(at(3))).toBe(true)
   expect(table.lease).toMatchObject({ owner: 'b', checkpointOwner: undefined, checkpoint: at(3) })
@@ -165,7 +173,12 @@ test('a handoff that began unnoticed is not undone by giving the lease back', as
 test('writes go one after the other, each with the counter that the one before has left', async () => {
   const holder = await hold()
   const { counter } = table.lease
-  const writes = [holder.renew(at(1)), holder.renew(at(2)), holder.release(at(3)), holder.renew(at(4))]
+  const writes = [
+    holder.renew(beat(at(1))),
+    holder.renew(beat(at(2))),
+    holder.release(at(3)),
+    holder.renew(beat(at(4))),
+  ]
   expect(await Promise.all(writes)).toEqual([true, true, true, false])
   expect(table.lease).toMatchObject({ counter: counter + 3, owner: undefined, checkpoint: at(3) })
   expect(holder.lost.aborted).toBe(false)
@@ -173,9 +186,9 @@ test('writes go one after the other, each with the counter that the one before h
 
 test('an unmoved checkpoint is not written again', async () => {
   const holder = await hold()
-  await holder.renew(at(1))
+  await holder.renew(beat(at(1)))
   table.items.set(shardId, { ...table.items.get(shardId), pendingCheckpoint: { S: 'kept' } })
-  await holder.renew(at(1))
+  await holder.renew(beat(at(1)))
   expect(table.items.get(shardId)).toHaveProperty('pendingCheckpoint')
 })
 

@@ -2,7 +2,7 @@ import { backoffMs, type Clock, orAborted, type Random } from '@shardwise/core'
 import type { Position } from '@shardwise/records'
 import { ConsumerError } from './errors.ts'
 import { isSamePosition, type Lease, leaseFromItem } from './lease.ts'
-import { acquire, end, judgeRefusal, release, renew } from './lease-changes.ts'
+import { acquire, end, judgeRefusal, type Progress, release, renew } from './lease-changes.ts'
 import type { Item, ItemChange, Table } from './table.ts'
 import type { Telemetry } from './telemetry.ts'
 import { uuid } from './uuid.ts'
@@ -74,14 +74,23 @@ export class LeaseHolder {
     return checkpointOwner === this.#context.workerId && owner !== checkpointOwner ? owner : undefined
   }
 
-  /** Heartbeat, with the checkpoint if it has moved. Resolves to false if the lease is lost. */
-  renew(checkpoint: Position | undefined): Promise<boolean> {
-    return this.#write((lease) => renew(lease, this.#context.workerId, moved(lease, checkpoint)))
+  /** Whether the checkpoint is another than what the table has. */
+  isBehind(checkpoint: Position | undefined): boolean {
+    return moved(this.#lease, checkpoint) !== undefined
   }
 
-  /** Last write: to the next owner in a handoff, otherwise to nobody. */
-  async release(checkpoint: Position | undefined): Promise<boolean> {
-    const written = await this.#write((lease) => release(lease, this.#context.workerId, moved(lease, checkpoint)))
+  /** Heartbeat, with the checkpoint if it has moved. Resolves to false if the lease is lost. */
+  renew({ checkpoint, throughputKBps }: Progress): Promise<boolean> {
+    return this.#write((lease) =>
+      renew(lease, this.#context.workerId, { checkpoint: moved(lease, checkpoint), throughputKBps }),
+    )
+  }
+
+  /** Last write: to the next owner in a handoff, otherwise to the successor, or to nobody. */
+  async release(checkpoint: Position | undefined, successor?: string | undefined): Promise<boolean> {
+    const written = await this.#write((lease) =>
+      release(lease, this.#context.workerId, moved(lease, checkpoint), successor),
+    )
     await this.close()
     return written
   }
@@ -111,7 +120,7 @@ export class LeaseHolder {
   }
 
   #lose(why: string): void {
-    const { leaseKey: shardId } = this.#lease
+    const { shardId } = this.#lease
     this.#lost.abort(new ConsumerError('ERR_LEASE_LOST', `The lease of ${shardId} is lost: ${why}.`, { shardId }))
   }
 
@@ -129,7 +138,7 @@ export class LeaseHolder {
         const sentAt = clock.monotonicMs()
         const item = await orAborted(table.update(change), this.#lost.signal)
         if (item !== undefined) return this.#adopt(item, sentAt)
-        const seen = await orAborted(table.read(change.key), this.#lost.signal)
+        const seen = await orAborted(table.read('lease', change.key), this.#lost.signal)
         const verdict = judgeRefusal(change, this.#lease, workerId, seen)
         if (verdict === 'lost' || seen === undefined) {
           this.#lose(`another worker has changed it${seen?.leaseOwner?.S ? `, ${seen.leaseOwner.S}` : ''}`)

@@ -2,11 +2,13 @@ import { readFileSync } from 'node:fs'
 import { FULL_HASH_RANGE, SHARD_END, TRIM_HORIZON } from '@shardwise/records'
 import { describe, expect, test } from 'vitest'
 import { MemoryTable } from '../test/memory-table.ts'
+import { beat } from '../test/progress.ts'
 import { FleetView } from './fleet-view.ts'
 import { holderOf, isFinished, leaseFromItem } from './lease.ts'
 import { acquire, assignTo, create, end, handOff, release, renew } from './lease-changes.ts'
+import { oneStream } from './streams.ts'
 import type { Item, ItemChange } from './table.ts'
-import { entryFromItem, writeEntry } from './worker-entry.ts'
+import { entryFromItem, WorkerPresence } from './worker-entry.ts'
 
 interface Vectors {
   readonly attributeTypes: Record<string, Record<string, string>>
@@ -23,8 +25,16 @@ const typesOf = (item: Item): Record<string, string | undefined> =>
 
 const viewOf = (items: readonly Item[]): { view: FleetView; skipped: string[] } => {
   const skipped: string[] = []
-  const view = new FleetView({ workerId: 'me', failoverTime: 1_000, onSkipped: (key) => skipped.push(key) })
-  view.observe(items, 0, 0)
+  const view = new FleetView({
+    workerId: 'me',
+    maxLeases: Number.POSITIVE_INFINITY,
+    failoverTime: 1_000,
+    closeTimeout: 1_000,
+    streams: oneStream('flights', 'TRIM_HORIZON'),
+    isOurs: ({ streamIdentifier }) => streamIdentifier === undefined,
+    onSkipped: (key) => skipped.push(key),
+  })
+  view.observe(items, { sentAtMs: 0, nowMs: 0, wallMs: 0 })
   return { view, skipped }
 }
 
@@ -58,7 +68,7 @@ describe('tables that the KCL wrote', () => {
   test('leases of a multi-stream application are skipped, each told once', () => {
     const { items } = vectors.tables.find(({ name }) => name === 'msapp2')!
     const { view, skipped } = viewOf(items)
-    view.observe(items, 1, 1)
+    view.observe(items, { sentAtMs: 1, nowMs: 1, wallMs: 1 })
     expect(view.leases).toEqual([])
     expect(skipped).toHaveLength(3)
   })
@@ -98,6 +108,7 @@ describe('what this consumer writes', () => {
 
   const created = (): ItemChange =>
     create({
+      streamIdentifier: undefined,
       shardId: 'shardId-000000000002',
       hashRange: FULL_HASH_RANGE,
       parentShardIds: ['shardId-000000000000', 'shardId-000000000001'],
@@ -115,7 +126,7 @@ describe('what this consumer writes', () => {
         created,
         (item) => assignTo(lease(item), 'a'),
         (item) => acquire(lease(item), 'a', 'token', 5),
-        (item) => renew(lease(item), 'a', checkpoint),
+        (item) => renew(lease(item), 'a', beat(checkpoint)),
         (item) => handOff(lease(item), 'b'),
       ),
       write(
@@ -136,10 +147,12 @@ describe('what this consumer writes', () => {
     const item = await write(
       created,
       (item) => assignTo(lease(item), 'a'),
-      (item) => renew(lease(item), 'a', checkpoint),
+      (item) => renew(lease(item), 'a', beat(checkpoint)),
     )
     expect(leaseFromItem(item)).toEqual({
       leaseKey: 'shardId-000000000002',
+      streamIdentifier: undefined,
+      shardId: 'shardId-000000000002',
       owner: 'a',
       checkpointOwner: undefined,
       counter: 2,
@@ -153,6 +166,28 @@ describe('what this consumer writes', () => {
     })
   })
 
+  test('a lease of one of several streams is keyed and marked as the KCL does', async () => {
+    const { items } = vectors.tables.find(({ name }) => name === 'msapp2')!
+    const theirs = items.find((item) => item.leaseKey?.S === '000000000000:ms2:1795244793:shardId-000000000001')!
+    expect(lease(theirs)).toMatchObject({
+      streamIdentifier: '000000000000:ms2:1795244793',
+      shardId: 'shardId-000000000001',
+    })
+    const { shardId, hashRange } = lease(theirs)
+    const made = await write(() =>
+      create({
+        streamIdentifier: '000000000000:ms2:1795244793',
+        shardId,
+        hashRange: hashRange!,
+        parentShardIds: [],
+        checkpoint: TRIM_HORIZON,
+        startMs: undefined,
+      }),
+    )
+    const { leaseOwner, throughputKBps, ...unowned } = theirs
+    expect(made).toEqual({ ...unowned, leaseCounter: { N: '0' }, checkpoint: { S: 'TRIM_HORIZON' } })
+  })
+
   test('attributes it does not know stay, a pending two-phase checkpoint goes with the next checkpoint', async () => {
     const table = new MemoryTable()
     const { items } = vectors.tables[0]!
@@ -164,27 +199,36 @@ describe('what this consumer writes', () => {
       other: { S: 'theirs' },
     }
     table.items.set('shardId-000000000000', before)
-    const heartbeat = await table.update(renew(lease(before), 'wA', undefined))
-    expect(heartbeat).toEqual({ ...before, leaseCounter: { N: '60' } })
-    const after = await table.update(renew(lease(heartbeat!), 'wA', checkpoint))
-    expect(after).toMatchObject({ other: { S: 'theirs' }, throughputKBps: before.throughputKBps })
+    const heartbeat = await table.update(renew(lease(before), 'wA', beat()))
+    expect(heartbeat).toEqual({ ...before, leaseCounter: { N: '60' }, throughputKBps: { N: '0' } })
+    const after = await table.update(renew(lease(heartbeat!), 'wA', beat(checkpoint)))
+    expect(after).toMatchObject({ other: { S: 'theirs' } })
     expect(Object.keys(after!).filter((name) => name.startsWith('pending'))).toEqual([])
     const released = await table.update(release(lease(after!), 'wA', undefined))
     expect(released).not.toHaveProperty('leaseOwner')
   })
 
-  test('a worker entry has the attribute types of the KCL and reads back', () => {
+  test('a worker entry has the attribute types of the KCL and reads back', async () => {
     const clock = { monotonicMs: () => 0, wallMs: () => 5_500, sleep: () => Promise.resolve() }
-    const { set } = writeEntry('me', 7, 500, clock)
-    const item = { ...set, leaseKey: { S: 'me' } }
-    const ours = { shardwisePeriodMs: 'N', shardwiseBeat: 'N' }
+    const table = new MemoryTable()
+    const presence = new WorkerPresence({
+      table,
+      workerId: 'me',
+      maxLeases: 5,
+      periodMs: 500,
+      clock,
+      random: () => 0,
+    })
+    await presence.show()
+    const item = table.items.get('me')!
+    const ours = { shardwisePeriodMs: 'N', shardwiseBeat: 'N', shardwiseRun: 'S', shardwiseMaxLeases: 'N' }
     expect(typesOf(item)).toEqual({ ...vectors.attributeTypes.WORKER_METRIC_STATS, ...ours })
-    expect(entryFromItem(item)).toMatchObject({ workerId: 'me', beat: '5:7', timeoutMs: 1_500, writtenAtMs: 5_000 })
+    expect(entryFromItem(item)).toMatchObject({ workerId: 'me', maxLeases: 5, timeoutMs: 1_500, writtenAtMs: 5_000 })
   })
 
   test('an entry that the KCL wrote lives for a minute', () => {
     const { items } = vectors.tables[1]!
     const entry = entryFromItem(items.find((item) => item.leaseKey?.S === 'wB')!)
-    expect(entry).toMatchObject({ workerId: 'wB', timeoutMs: 60_000, staleMs: undefined })
+    expect(entry).toMatchObject({ workerId: 'wB', timeoutMs: 60_000, maxLeases: Number.POSITIVE_INFINITY })
   })
 })

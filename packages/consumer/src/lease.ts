@@ -1,11 +1,14 @@
 import type { AttributeValue } from '@aws-sdk/client-dynamodb'
-import { type HashRange, type Position, parseHashKey, SHARD_END } from '@shardwise/records'
+import { type HashRange, type Position, SHARD_END, tryParseHashKey } from '@shardwise/records'
 import type { Item } from './table.ts'
 
 /** The right to read one shard, as its item in the table says. */
 export interface Lease {
-  /** The shard's id. */
+  /** The shard's id, behind the stream's identifier where the application has several streams. */
   readonly leaseKey: string
+  /** Which of the application's streams the shard is of; undefined where it has one. */
+  readonly streamIdentifier: string | undefined
+  readonly shardId: string
   /** Who holds it; in a handoff, who gets it next. */
   readonly owner: string | undefined
   /** Only in a handoff: who still holds it. */
@@ -34,7 +37,7 @@ export function holderOf(lease: Lease): string | undefined {
 }
 
 /** Whether the shard has been read to its end. */
-export function isFinished(lease: Lease): boolean {
+export function isFinished(lease: Pick<Lease, 'checkpoint'>): boolean {
   return lease.checkpoint.sequenceNumber === SHARD_END.sequenceNumber
 }
 
@@ -58,6 +61,8 @@ export function leaseFromItem(item: Item): Lease | undefined {
   if (leaseKey === undefined || checkpoint === undefined || counter === undefined) return undefined
   return {
     leaseKey,
+    streamIdentifier: item.streamName?.S,
+    shardId: item.shardId?.S ?? leaseKey.slice(leaseKey.lastIndexOf(':') + 1),
     owner: item.leaseOwner?.S,
     checkpointOwner: item.checkpointOwner?.S,
     counter,
@@ -81,6 +86,7 @@ function numberOf(value: AttributeValue | undefined): number | undefined {
 }
 
 function rangeOf(start: string | undefined, end: string | undefined): HashRange | undefined {
-  if (start === undefined || end === undefined || !/^\d+$/.test(start) || !/^\d+$/.test(end)) return undefined
-  return { start: parseHashKey(start), end: parseHashKey(end) }
+  const first = tryParseHashKey(start ?? '')
+  const last = tryParseHashKey(end ?? '')
+  return first === undefined || last === undefined ? undefined : { start: first, end: last }
 }

@@ -15,20 +15,33 @@ import {
   type OptionCheck,
   OptionError,
   objectWith,
+  oneOf,
   type Random,
   systemClock,
 } from '@shardwise/core'
-import type { DynamoDB } from './dynamodb-table.ts'
+import { type Assign, assignByCount } from './assignment.ts'
+import type { DynamoDB } from './items-table.ts'
 import { LEADER_KEY } from './leader-lock.ts'
 import type { InitialPosition } from './shard-sync.ts'
+import type { StreamSelection } from './stream-finder.ts'
+import { TABLE_MIGRATION_KEY, VERSION_KEY } from './table-state.ts'
 import type { ConsumerEvent } from './telemetry.ts'
 import { uuid } from './uuid.ts'
 
 export interface ConsumerOptions {
   /** The application: workers with the same name share the stream's shards. Also the name of its table. Required. */
   readonly application: string
-  /** The stream's name or ARN. Required. */
-  readonly stream: string
+  /** The stream's name or ARN. This or `streams` is required. */
+  readonly stream?: string | undefined
+  /**
+   * Several streams: a list, which may hold ARNs of other accounts; a function that gives the list, asked every minute; or a
+   * predicate, by which every stream of the account and region is judged every minute. A stream that is added is read from its
+   * initial position; one that is removed is given up, and its leases are deleted after `formerStreamWaitMs`. The leases of
+   * such an application can't be used with `stream`, nor the other way round.
+   */
+  readonly streams?: StreamSelection | undefined
+  /** How long the leases of a stream that is none of the application's any more are kept, in milliseconds. Default: 1 hour. */
+  readonly formerStreamWaitMs?: number | undefined
   /**
    * Names this worker; two that run at once must not share it. With a lasting name, a worker that is started again takes its
    * leases up at once. Default: host, process id and a random part.
@@ -36,6 +49,18 @@ export interface ConsumerOptions {
   readonly workerId?: string | undefined
   /** The DynamoDB table, if it isn't named as the application. */
   readonly tableName?: string | undefined
+  /** How the table is billed if it has to be created. Default: `PAY_PER_REQUEST`. */
+  readonly tableBillingMode?: 'PAY_PER_REQUEST' | 'PROVISIONED' | undefined
+  /** Units of a table created with `PROVISIONED`; the same for its index. Default: 10, the KCL's. */
+  readonly tableReadCapacity?: number | undefined
+  /** Units of a table created with `PROVISIONED`; the same for its index. Default: 10, the KCL's. */
+  readonly tableWriteCapacity?: number | undefined
+  /** Tags of a table that is created. Needs `dynamodb:TagResource`. */
+  readonly tableTags?: Readonly<Record<string, string>> | undefined
+  /** Whether a table that is created is protected against deletion. Default: false. */
+  readonly tableDeletionProtection?: boolean | undefined
+  /** Whether a table that is created keeps point-in-time backups. Needs `dynamodb:UpdateContinuousBackups`. Default: false. */
+  readonly tablePointInTimeRecovery?: boolean | undefined
   /**
    * Where a new application starts: at the oldest record that the stream holds, at the tip, or at a time. Without effect once it
    * has leases. Default: `TRIM_HORIZON`, unlike the KCL's `LATEST`, with which the records put before the first worker is
@@ -48,10 +73,15 @@ export interface ConsumerOptions {
    */
   readonly failoverTime?: number | undefined
   /**
-   * How often a lease is renewed and its checkpoint written, both in one write, in milliseconds; at most half of
-   * `failoverTime`. What was handled since the last one comes again after a crash. Default: a third of `failoverTime`.
+   * How soon a checkpoint that has moved is written, in milliseconds. What was handled since the last one comes again after a
+   * crash. The write is the lease's renewal too: a lease whose checkpoint stands still is renewed every 0.45 of `failoverTime`,
+   * the most this option can be. Default: a third of `failoverTime`.
    */
-  readonly checkpointInterval?: number | undefined
+  readonly checkpointIntervalMs?: number | undefined
+  /** How many leases this worker takes at most. Beyond what all take together, shards stay unread. Default: no limit. */
+  readonly maxLeases?: number | undefined
+  /** Decides, on the worker that leads, which lease goes to whom. All workers should have the same. Default: {@link assignByCount}. */
+  readonly assign?: Assign | undefined
   /** How many handlers may run at once, over all shards of the worker; always one a key. Default: 64. */
   readonly concurrency?: number | undefined
   /**
@@ -100,12 +130,36 @@ export interface ConsumerOptions {
   readonly random?: Random | undefined
 }
 
+/**
+ * A failed renewal is tried again at once for the other half of the time, so an idle lease needs no more. The KCL renews every
+ * third of the time, since it tries a failed renewal again only at the next.
+ */
+const RENEWAL_SHARE = 0.45
+
 /** All options, with their defaults filled in. */
 export type ResolvedOptions = {
   readonly [Name in Exclude<keyof ConsumerOptions, OptionalInside>]-?: Exclude<ConsumerOptions[Name], undefined>
-} & Pick<ConsumerOptions, OptionalInside>
+} & Pick<ConsumerOptions, OptionalInside> & {
+    /** How often a lease is renewed at the least. */
+    readonly renewalInterval: number
+  }
 
-type OptionalInside = 'kinesis' | 'kinesisConfig' | 'dynamodb' | 'dynamodbConfig' | 'onEvent'
+type OptionalInside = 'stream' | 'streams' | 'kinesis' | 'kinesisConfig' | 'dynamodb' | 'dynamodbConfig' | 'onEvent'
+
+const streamSelection: OptionCheck = (value) => {
+  const isFinder = typeof value === 'function' || typeof (Object(value) as { where?: unknown }).where === 'function'
+  const isList =
+    Array.isArray(value) &&
+    value.length > 0 &&
+    value.every((each) => {
+      const { stream, initialPosition: start } =
+        typeof each === 'string' ? { stream: each } : (Object(each) as Record<string, unknown>)
+      return nonEmptyString(stream) === undefined && (start === undefined || initialPosition(start) === undefined)
+    })
+  return isFinder || isList
+    ? undefined
+    : 'a list of names, ARNs or { stream, initialPosition }, a function that gives one, or { where: (stream) => boolean }'
+}
 
 const initialPosition: OptionCheck = (value) => {
   if (value === 'TRIM_HORIZON' || value === 'LATEST') return undefined
@@ -116,12 +170,18 @@ const initialPosition: OptionCheck = (value) => {
     : '"TRIM_HORIZON", "LATEST" or { timestamp: a Date or milliseconds since 1970 }'
 }
 
-// The table holds leases and the leader lock under names of their own.
+// The table holds leases, the leader lock and the KCL's notes under names of their own.
 const workerId: OptionCheck = (value) =>
   nonEmptyString(value) ??
-  (value === LEADER_KEY || String(value).startsWith('shardId-')
-    ? `a name other than "${LEADER_KEY}" that doesn't start with "shardId-"`
+  ([LEADER_KEY, VERSION_KEY, TABLE_MIGRATION_KEY].includes(String(value)) || String(value).includes('shardId-')
+    ? `a name other than "${LEADER_KEY}", "${VERSION_KEY}" and "${TABLE_MIGRATION_KEY}" without "shardId-" in it`
     : undefined)
+
+const tags: OptionCheck = (value) =>
+  objectWith()(value) ??
+  (Object.entries(value as object).every(([key, tag]) => key !== '' && typeof tag === 'string')
+    ? undefined
+    : 'an object of tags, each a string')
 
 /** @throws {OptionError} for an option that is unknown, missing, or not what it must be */
 export function resolveOptions(given: ConsumerOptions): ResolvedOptions {
@@ -132,10 +192,20 @@ export function resolveOptions(given: ConsumerOptions): ResolvedOptions {
       application: nonEmptyString,
       stream: nonEmptyString,
       workerId,
+      streams: streamSelection,
+      formerStreamWaitMs: numberFrom(0),
       tableName: nonEmptyString,
+      tableBillingMode: oneOf('PAY_PER_REQUEST', 'PROVISIONED'),
+      tableReadCapacity: integerFrom(1),
+      tableWriteCapacity: integerFrom(1),
+      tableTags: tags,
+      tableDeletionProtection: boolean,
+      tablePointInTimeRecovery: boolean,
+      maxLeases: integerFrom(1),
+      assign: func,
       initialPosition,
       failoverTime: numberFrom(200, 3_600_000),
-      checkpointInterval: numberFrom(10),
+      checkpointIntervalMs: numberFrom(10),
       concurrency: integerFrom(1),
       maxBufferedBytes: integerFrom(1),
       maxAheadRecords: integerFrom(1),
@@ -152,26 +222,51 @@ export function resolveOptions(given: ConsumerOptions): ResolvedOptions {
       clock: objectWith('monotonicMs', 'wallMs', 'sleep'),
       random: func,
     },
-    ['application', 'stream'],
+    ['application'],
   )
   const failoverTime = given.failoverTime ?? 10_000
-  const checkpointInterval = given.checkpointInterval ?? failoverTime / 3
-  if (checkpointInterval > failoverTime / 2) {
+  const checkpointIntervalMs = given.checkpointIntervalMs ?? failoverTime / 3
+  const renewalInterval = RENEWAL_SHARE * failoverTime
+  if (checkpointIntervalMs > renewalInterval) {
     throw new OptionError(
-      'checkpointInterval',
-      `Consumer: option "checkpointInterval" must be at most half of failoverTime (${failoverTime / 2} ms), so that a ` +
-        `lease survives one lost heartbeat, got ${checkpointInterval}.`,
+      'checkpointIntervalMs',
+      `Consumer: option "checkpointIntervalMs" must be at most ${RENEWAL_SHARE} of failoverTime (${renewalInterval} ms), after ` +
+        `which a lease is renewed at the latest, got ${checkpointIntervalMs}.`,
+    )
+  }
+  if ((given.stream === undefined) === (given.streams === undefined)) {
+    throw new OptionError(
+      'stream',
+      `Consumer: expected either "stream" or "streams", got ${given.stream === undefined ? 'neither' : 'both'}.`,
+    )
+  }
+  const capacity = given.tableReadCapacity === undefined ? 'tableWriteCapacity' : 'tableReadCapacity'
+  if (given[capacity] !== undefined && given.tableBillingMode !== 'PROVISIONED') {
+    throw new OptionError(
+      capacity,
+      `Consumer: option "${capacity}" is only for a table with tableBillingMode "PROVISIONED", got ${given.tableBillingMode ?? 'none, which is "PAY_PER_REQUEST"'}.`,
     )
   }
   const random = given.random ?? Math.random
   return {
     application: given.application,
     stream: given.stream,
+    streams: given.streams,
+    formerStreamWaitMs: given.formerStreamWaitMs ?? 3_600_000,
     workerId: given.workerId ?? `${hostname()}-${process.pid}-${uuid(random).slice(0, 8)}`,
     tableName: given.tableName ?? given.application,
+    tableBillingMode: given.tableBillingMode ?? 'PAY_PER_REQUEST',
+    tableReadCapacity: given.tableReadCapacity ?? 10,
+    tableWriteCapacity: given.tableWriteCapacity ?? 10,
+    tableTags: given.tableTags ?? {},
+    tableDeletionProtection: given.tableDeletionProtection ?? false,
+    tablePointInTimeRecovery: given.tablePointInTimeRecovery ?? false,
     initialPosition: given.initialPosition ?? 'TRIM_HORIZON',
     failoverTime,
-    checkpointInterval,
+    renewalInterval,
+    checkpointIntervalMs,
+    maxLeases: given.maxLeases ?? Number.POSITIVE_INFINITY,
+    assign: given.assign ?? assignByCount,
     concurrency: given.concurrency ?? 64,
     maxBufferedBytes: given.maxBufferedBytes ?? 128 * 2 ** 20,
     maxAheadRecords: given.maxAheadRecords ?? 10_000,

@@ -1,3 +1,4 @@
+import { settle } from '@shardwise/core/testing'
 import {
   FULL_HASH_RANGE,
   type HashRange,
@@ -6,32 +7,56 @@ import {
   splitEvenly,
   TRIM_HORIZON,
 } from '@shardwise/records'
-import { expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { MemoryTable } from '../test/memory-table.ts'
 import { type Lease, leaseFromItem } from './lease.ts'
 import { create } from './lease-changes.ts'
-import { parentsFinished } from './parents.ts'
+import { Parents } from './parents.ts'
+import type { Item } from './table.ts'
 
 const READING: Position = { sequenceNumber: '7', subSequenceNumber: 0 }
 const [LOW, HIGH] = splitEvenly(2) as [HashRange, HashRange]
 
 interface Given {
-  readonly hashRange?: HashRange
+  readonly hashRange?: HashRange | 'unknown'
   readonly parents?: readonly string[]
   readonly checkpoint?: Position
 }
 
-/** A table of leases, by the number of the shard. */
-async function tableOf(
-  leases: Readonly<Record<string, Given>>,
-): Promise<{ isReadable: (id: string) => Promise<boolean> }> {
+interface Asked {
+  readonly table: MemoryTable
+  readonly parents: Parents
+  readonly isReadable: (id: string) => Promise<boolean>
+  readonly finish: (id: string) => void
+}
+
+/** A table of leases, by the key of the lease. */
+async function tableOf(leases: Readonly<Record<string, Given>>): Promise<Asked> {
   const table = new MemoryTable()
-  for (const [shardId, { hashRange = FULL_HASH_RANGE, parents = [], checkpoint = TRIM_HORIZON }] of Object.entries(
+  for (const [key, { hashRange = FULL_HASH_RANGE, parents = [], checkpoint = TRIM_HORIZON }] of Object.entries(
     leases,
   )) {
-    await table.update(create({ shardId, hashRange, parentShardIds: parents, checkpoint, startMs: undefined }))
+    const [shardId = '', streamIdentifier] = key.split(' of ')
+    const change = create({
+      streamIdentifier,
+      shardId,
+      hashRange: hashRange === 'unknown' ? FULL_HASH_RANGE : hashRange,
+      parentShardIds: parents,
+      checkpoint,
+      startMs: undefined,
+    })
+    const { startingHashKey, ...untold } = change.set
+    await table.update(hashRange === 'unknown' ? { ...change, set: untold } : change)
   }
-  return { isReadable: (id) => parentsFinished(leaseFromItem(table.items.get(id)!) as Lease, table) }
+  const parents = new Parents(table)
+  return {
+    table,
+    parents,
+    isReadable: (key) => parents.areFinished(leaseFromItem(table.items.get(key)!) as Lease),
+    finish: (key) => {
+      table.items.set(key, { ...table.items.get(key), checkpoint: { S: 'SHARD_END' } })
+    },
+  }
 }
 
 test('a child is read when every parent is finished', async () => {
@@ -65,4 +90,101 @@ test('neither a shard beside it nor one below does', async () => {
 test('a child that was read before goes on, whatever the leases say', async () => {
   const leases = { 'shard-0': { checkpoint: READING }, 'shard-2': { parents: ['shard-1'], checkpoint: READING } }
   expect(await (await tableOf(leases)).isReadable('shard-2')).toBe(true)
+})
+
+test('leases of another stream are not above it', async () => {
+  const leases = {
+    'shard-0 of 1:a:7': { checkpoint: READING },
+    'shard-1 of 1:b:7': {},
+    'shard-2 of 1:b:7': { parents: ['shard-1'] },
+    'shard-3 of 1:b:7': { parents: ['shard-9'] },
+  }
+  const { isReadable, finish } = await tableOf(leases)
+  expect(await isReadable('1:b:7:shard-2')).toBe(false)
+  expect(await isReadable('1:b:7:shard-3')).toBe(false)
+  finish('1:b:7:shard-1')
+  expect(await isReadable('1:b:7:shard-2')).toBe(true)
+  finish('1:b:7:shard-2')
+  expect(await isReadable('1:b:7:shard-3')).toBe(true)
+})
+
+test('a lease that does not tell its hash range may be above it', async () => {
+  const { isReadable, finish } = await tableOf({
+    'shard-0': { hashRange: 'unknown' },
+    'shard-2': { parents: ['shard-1'] },
+  })
+  expect(await isReadable('shard-2')).toBe(false)
+  finish('shard-0')
+  expect(await isReadable('shard-2')).toBe(true)
+})
+
+describe('the leases are looked through', () => {
+  const orphan = (hashRange: HashRange): Given => ({ hashRange, parents: ['shard-1'] })
+
+  test('never where every parent has a lease, or the child was read before', async () => {
+    const { table, isReadable } = await tableOf({
+      'shard-1': { checkpoint: SHARD_END },
+      'shard-2': orphan(LOW),
+      'shard-3': { parents: ['shard-0'], checkpoint: READING },
+      'shard-4': {},
+    })
+    const scan = vi.spyOn(table, 'scan')
+    expect(await Promise.all(['shard-2', 'shard-3', 'shard-4'].map(isReadable))).toEqual([true, true, true])
+    expect(scan).not.toHaveBeenCalled()
+  })
+
+  test('once for a child, however long it waits', async () => {
+    const { table, isReadable, finish } = await tableOf({ 'shard-0': { checkpoint: READING }, 'shard-2': orphan(LOW) })
+    const scan = vi.spyOn(table, 'scan')
+    for (let poll = 0; poll < 5; poll++) expect(await isReadable('shard-2')).toBe(false)
+    finish('shard-0')
+    expect(await isReadable('shard-2')).toBe(true)
+    expect(scan).toHaveBeenCalledTimes(1)
+  })
+
+  test('twice for all that begin at the same time: by the look under way for the first, by the next for the others', async () => {
+    const ids = Array.from({ length: 50 }, (_, id) => `shard-${id + 10}`)
+    const { table, isReadable } = await tableOf(Object.fromEntries(ids.map((id) => [id, orphan(LOW)])))
+    const scan = vi.spyOn(table, 'scan')
+    const first = await Promise.all(ids.map(isReadable))
+    expect(first.filter(Boolean)).toHaveLength(1)
+    expect(scan).toHaveBeenCalledTimes(2)
+    expect(scan).toHaveBeenCalledWith({ consistent: true })
+  })
+
+  test('anew after a look that failed', async () => {
+    const { table, isReadable } = await tableOf({ 'shard-2': orphan(LOW) })
+    vi.spyOn(table, 'scan').mockRejectedValueOnce(new Error('throttled'))
+    await expect(isReadable('shard-2')).rejects.toThrow('throttled')
+    expect(await isReadable('shard-2')).toBe(true)
+  })
+
+  test('again by a look of its own where one is under way that began before', async () => {
+    const { table, isReadable } = await tableOf({ 'shard-3': orphan(HIGH) })
+    const early = Promise.withResolvers<Item[]>()
+    const scan = vi.spyOn(table, 'scan').mockReturnValueOnce(early.promise)
+    const waiting = isReadable('shard-3')
+    await settle()
+    const other = create({
+      streamIdentifier: undefined,
+      shardId: 'shard-0',
+      hashRange: LOW,
+      parentShardIds: [],
+      checkpoint: READING,
+      startMs: undefined,
+    })
+    await table.update(other)
+    await table.update({
+      ...other,
+      key: 'shard-2',
+      set: { ...other.set, checkpoint: { S: 'TRIM_HORIZON' }, parentShardId: { SS: ['shard-1'] } },
+    })
+    const late = isReadable('shard-2')
+    await settle()
+    expect(scan).toHaveBeenCalledTimes(1)
+    early.resolve([])
+    expect(await waiting).toBe(true)
+    expect(await late).toBe(false)
+    expect(scan).toHaveBeenCalledTimes(2)
+  })
 })

@@ -1,28 +1,82 @@
-import { isSentinel, overlaps } from '@shardwise/records'
+import { FULL_HASH_RANGE, isSentinel, overlaps } from '@shardwise/records'
 import { compareShardIds, isFinished, type Lease, leaseFromItem } from './lease.ts'
+import { leaseKeyOf } from './stream-source.ts'
 import type { Table } from './table.ts'
 
 /**
- * Whether a shard may be read: everything that came before it under its hash keys is finished.
+ * Tells whether shards may be read: everything that came before them under their hash keys is finished. One for a worker.
  *
  * A parent without a lease doesn't block: it is from before the application's time, or was finished and cleaned up. But it may
  * also have expired before it ever had a lease, while a shard above it is still being handled. So before a child's first read
- * the leases are looked through for that.
+ * the leases are looked through for unfinished ones above it.
+ *
+ * One look is enough, since no lease comes to be above one that exists: when a shard's lease is made, those above it have
+ * theirs already, or never get one. So the look need only begin after the lease was seen; all leases that wait at the same time
+ * share it; and from then on only what it found above is read, by key, until that is finished.
  */
-export async function parentsFinished(lease: Lease, table: Table): Promise<boolean> {
-  const items = await Promise.all(lease.parentShardIds.map((id) => table.read(id)))
-  const parents = items.map((item) => item && leaseFromItem(item))
-  if (parents.some((parent) => parent !== undefined && !isFinished(parent))) return false
-  if (!parents.includes(undefined) || !isSentinel(lease.checkpoint)) return true
-  const leases = (await table.scan({ consistent: true })).flatMap((item) => leaseFromItem(item) ?? [])
-  return !leases.some((other) => !isFinished(other) && isAbove(other, lease))
+export class Parents {
+  readonly #table: Table
+  /** The leases above each lease that waits, as found by its look. */
+  readonly #above = new Map<string, readonly string[]>()
+  #look: Promise<Lease[]> | undefined
+  #nextLook: Promise<Lease[]> | undefined
+
+  constructor(table: Table) {
+    this.#table = table
+  }
+
+  /** To be asked again until it is so. Rejects if the table can't be read. */
+  async areFinished(lease: Lease): Promise<boolean> {
+    const { streamIdentifier, parentShardIds, checkpoint, leaseKey } = lease
+    const parents = await this.#read(parentShardIds.map((id) => leaseKeyOf(streamIdentifier, id)))
+    if (parents.some((parent) => parent !== undefined && !isFinished(parent))) return false
+    if (!parents.includes(undefined) || !isSentinel(checkpoint)) return true
+    const known = this.#above.get(leaseKey)
+    const above = (known === undefined ? await this.#lookThrough() : await this.#read(known)).flatMap((other) =>
+      other !== undefined && !isFinished(other) && isAbove(other, lease) ? other.leaseKey : [],
+    )
+    if (above.length > 0) this.#above.set(leaseKey, above)
+    else this.#above.delete(leaseKey)
+    return above.length === 0
+  }
+
+  async #read(keys: readonly string[]): Promise<(Lease | undefined)[]> {
+    const items = await Promise.all(keys.map((key) => this.#table.read('lease', key)))
+    return items.map((item) => item && leaseFromItem(item))
+  }
+
+  /** All leases, by a look that begins now or later: one under way may have passed by where something has been added since. */
+  #lookThrough(): Promise<Lease[]> {
+    if (this.#look === undefined) return this.#begin()
+    this.#nextLook ??= this.#look
+      .catch(() => [])
+      .then(() => {
+        this.#nextLook = undefined
+        return this.#begin()
+      })
+    return this.#nextLook
+  }
+
+  #begin(): Promise<Lease[]> {
+    const look = this.#scan().finally(() => {
+      if (this.#look === look) this.#look = undefined
+    })
+    this.#look = look
+    return look
+  }
+
+  async #scan(): Promise<Lease[]> {
+    const items = await this.#table.scan({ consistent: true })
+    return items.flatMap((item) => leaseFromItem(item) ?? [])
+  }
 }
 
-function isAbove(other: Lease, { leaseKey, hashRange }: Lease): boolean {
+/** A lease that doesn't tell its hash range counts as above: until the leader has added it, or its reader found its shard gone. */
+function isAbove(other: Lease, { streamIdentifier, shardId, hashRange }: Lease): boolean {
   return (
-    compareShardIds(other.leaseKey, leaseKey) < 0 &&
-    other.hashRange !== undefined &&
+    other.streamIdentifier === streamIdentifier &&
+    compareShardIds(other.shardId, shardId) < 0 &&
     hashRange !== undefined &&
-    overlaps(other.hashRange, hashRange)
+    overlaps(other.hashRange ?? FULL_HASH_RANGE, hashRange)
   )
 }

@@ -2,14 +2,17 @@ import { backoffMs, type Clock, type Kinesis, orAborted, type Random } from '@sh
 import type { Position } from '@shardwise/records'
 import { ConsumerError } from './errors.ts'
 import type { HandlerPool, PoolShard } from './handler-pool.ts'
+import type { Lease } from './lease.ts'
 import type { LeaseHolder } from './lease-holder.ts'
-import { parentsFinished } from './parents.ts'
+import type { Parents } from './parents.ts'
 import type { Retention } from './retention.ts'
 import { createChildLeases } from './shard-end.ts'
 import { ShardQueue, type Work } from './shard-queue.ts'
 import { type ChildShard, ShardReader } from './shard-reader.ts'
+import { type StreamSource, streamName } from './stream-source.ts'
 import type { Table } from './table.ts'
-import type { Telemetry } from './telemetry.ts'
+import type { StreamTelemetry } from './telemetry.ts'
+import { Throughput } from './throughput.ts'
 import { pause, Wakeup } from './waiting.ts'
 
 /**
@@ -25,6 +28,8 @@ export type ShardState = 'waiting' | 'reading' | 'draining' | 'ending' | 'over'
 
 /** One held lease in {@link Consumer.status}. */
 export interface ShardStatus {
+  /** The stream's name or ARN. */
+  readonly stream: string
   readonly shardId: string
   readonly state: ShardState
   /** What the table has. */
@@ -41,14 +46,19 @@ export interface ShardStatus {
 export interface ShardConsumerContext {
   readonly table: Table
   readonly kinesis: Kinesis
-  readonly stream: string
-  readonly streamName: string
+  readonly source: StreamSource
   readonly pool: HandlerPool
   readonly clock: Clock
   readonly random: Random
-  readonly telemetry: Telemetry
+  readonly telemetry: StreamTelemetry
+  /** Told of calls for the lease that fail. */
+  readonly onFailure: (doing: string, error: unknown) => void
   readonly retention: Retention
-  readonly checkpointInterval: number
+  /** How often the lease is renewed at the least. */
+  readonly renewalInterval: number
+  /** How soon a checkpoint that has moved is written. */
+  readonly checkpointIntervalMs: number
+  readonly parents: Parents
   readonly parentPollMs: number
   readonly closeTimeout: number
   readonly maxAheadRecords: number
@@ -80,14 +90,18 @@ export class ShardConsumer {
   readonly #hurry = new AbortController()
   readonly #over = new AbortController()
   #state: ShardState = 'waiting'
+  readonly #nudge = new Wakeup()
+  #isNudged = false
+  /** Who is to have the lease next, if this worker gives it back. */
+  #successor: string | undefined
 
   constructor(holder: LeaseHolder, context: ShardConsumerContext) {
     this.#holder = holder
     this.#context = context
     const { lease } = holder
-    const shardId = lease.leaseKey
+    const { shardId } = lease
     this.#queue = new ShardQueue({
-      stream: context.streamName,
+      stream: streamName(context.source.stream),
       shardId,
       hashRange: lease.hashRange,
       checkpoint: lease.checkpoint,
@@ -107,6 +121,7 @@ export class ShardConsumer {
     })
     this.#reader = new ShardReader({
       ...context,
+      stream: context.source.stream,
       shardId,
       checkpoint: lease.checkpoint,
       startMs: lease.startMs,
@@ -129,11 +144,26 @@ export class ShardConsumer {
   }
 
   get shardId(): string {
-    return this.#holder.lease.leaseKey
+    return this.#holder.lease.shardId
   }
 
-  /** Starts giving the lease to the next owner, or back: what has been begun is finished first. */
-  stop(): void {
+  get lease(): Lease {
+    return this.#holder.lease
+  }
+
+  /** Renews the lease soon: the table may have news of it. */
+  nudge(): void {
+    this.#isNudged = true
+    this.#nudge.wake()
+  }
+
+  /**
+   * Starts giving the lease to the next owner, or back: what has been begun is finished first.
+   *
+   * @param successor who gets it if it is not being handed off to somebody; by default nobody
+   */
+  stop(successor?: string): void {
+    this.#successor ??= successor
     this.#stopping.abort(
       new ConsumerError('ERR_CLOSED', `${this.shardId} is being given up.`, { shardId: this.shardId }),
     )
@@ -146,6 +176,7 @@ export class ShardConsumer {
 
   status(): ShardStatus {
     return {
+      stream: this.#context.source.stream,
       shardId: this.shardId,
       state: this.#state,
       checkpoint: this.#holder.lease.checkpoint,
@@ -195,26 +226,50 @@ export class ShardConsumer {
   }
 
   async #renew(): Promise<void> {
-    const { clock, checkpointInterval } = this.#context
+    const { clock } = this.#context
     const signal = AbortSignal.any([this.#over.signal, this.#holder.lost])
+    const throughput = new Throughput(clock.monotonicMs())
     // From one start to the next: the time that a slow table takes counts against the lease already.
-    let startedAt = clock.monotonicMs()
-    while (await pause(clock, startedAt + checkpointInterval - clock.monotonicMs(), signal)) {
-      startedAt = clock.monotonicMs()
-      await this.#holder.renew(this.#queue.checkpoint)
-      if (this.#holder.handoffTo !== undefined) this.stop()
+    for (let lastMs = clock.monotonicMs(); await this.#renewalIsDue(lastMs, signal); ) {
+      lastMs = clock.monotonicMs()
+      const throughputKBps = throughput.at(lastMs, this.#reader.readBytes)
+      await this.#holder.renew({ checkpoint: this.#queue.checkpoint, throughputKBps })
+      this.#noticeHandoff()
     }
   }
 
+  /** Waits until the next renewal. Resolves to false when there is nothing to renew any more. */
+  async #renewalIsDue(lastMs: number, signal: AbortSignal): Promise<boolean> {
+    const { clock, renewalInterval, checkpointIntervalMs } = this.#context
+    for (let lookMs = lastMs; !signal.aborted; ) {
+      lookMs = Math.min(lookMs + checkpointIntervalMs, lastMs + renewalInterval)
+      await this.#nudge.until(() => this.#isNudged, signal, clock, lookMs - clock.monotonicMs())
+      if (signal.aborted) return false
+      if (this.#isNudged) {
+        this.#isNudged = false
+        return true
+      }
+      if (lookMs >= lastMs + renewalInterval || this.#holder.isBehind(this.#queue.checkpoint)) return true
+    }
+    return false
+  }
+
+  #noticeHandoff(): void {
+    const to = this.#holder.handoffTo
+    if (to === undefined || this.#stopping.signal.aborted) return
+    this.#context.telemetry.emit({ type: 'handoffStarted', shardId: this.shardId, to })
+    this.stop()
+  }
+
   async #parentsFinished(): Promise<void> {
-    const { table, clock, parentPollMs, telemetry } = this.#context
+    const { parents, clock, parentPollMs, onFailure } = this.#context
     const signal = this.#stopping.signal
     for (;;) {
       try {
-        if (await orAborted(parentsFinished(this.#holder.lease, table), signal)) return
+        if (await orAborted(parents.areFinished(this.#holder.lease), signal)) return
       } catch (error) {
         signal.throwIfAborted()
-        telemetry.emit({ type: 'callFailed', doing: `reading the parents of ${this.shardId}`, error })
+        onFailure(`reading the parents of ${this.shardId}`, error)
       }
       await clock.sleep(parentPollMs, signal)
     }
@@ -227,14 +282,14 @@ export class ShardConsumer {
   }
 
   async #end(children: readonly ChildShard[]): Promise<void> {
-    const { clock, random, telemetry } = this.#context
+    const { clock, random, telemetry, onFailure } = this.#context
     const signal = this.#stopping.signal
     for (let attempt = 1; ; attempt++) {
       try {
         if (await orAborted(createChildLeases(this.shardId, children, this.#context, signal), signal)) break
       } catch (error) {
         signal.throwIfAborted()
-        telemetry.emit({ type: 'callFailed', doing: `creating the leases of the children of ${this.shardId}`, error })
+        onFailure(`creating the leases of the children of ${this.shardId}`, error)
       }
       await clock.sleep(backoffMs(attempt, RETRY_BACKOFF, random), signal)
     }
@@ -260,11 +315,11 @@ export class ShardConsumer {
       )
       await this.#handlersSettled(ABORT_GRACE_MS)
     }
-    if (!(await this.#holder.release(this.#queue.checkpoint))) return
+    if (!(await this.#holder.release(this.#queue.checkpoint, this.#successor))) return
     const { checkpoint, owner } = this.#holder.lease
     telemetry.emit(
-      owner === undefined
-        ? { type: 'leaseReleased', shardId, checkpoint }
+      owner === undefined || owner === this.#successor
+        ? { type: 'leaseReleased', shardId, to: owner, checkpoint }
         : { type: 'leaseHandedOff', shardId, to: owner, checkpoint },
     )
   }

@@ -5,6 +5,7 @@ import { leaseFromItem } from './lease.ts'
 import { createChildLeases } from './shard-end.ts'
 
 const hashRange = { start: 0n, end: 9n }
+const source = { stream: 'flights', identifier: undefined, initialPosition: 'TRIM_HORIZON' } as const
 const child = (shardId: string, ...parentShardIds: string[]) => ({ shardId, hashRange, parentShardIds })
 
 let table: MemoryTable
@@ -19,7 +20,7 @@ const create = (...children: ReturnType<typeof child>[]): Promise<boolean> => {
   const Shards = (): object[] =>
     listed.map((ShardId) => ({ ShardId, HashKeyRange: { StartingHashKey: '0', EndingHashKey: '9' } }))
   const kinesis = { send: async () => ({ Shards: Shards() }) } as unknown as Kinesis
-  return createChildLeases('p', children, { table, kinesis, stream: 'flights' }, new AbortController().signal)
+  return createChildLeases('p', children, { table, kinesis, source }, new AbortController().signal)
 }
 
 test('both children of a split get leases at the oldest record, and doing it again changes nothing', async () => {
@@ -52,7 +53,34 @@ test('the child of a merge waits while the other parent is in the stream and has
   expect([...table.items.keys()]).toEqual(['q', 'm'])
 })
 
+test('a child that has a lease already waits for no parent', async () => {
+  listed = ['p', 'q', 'm']
+  await create(child('m'))
+  expect(await create(child('m', 'p', 'q'))).toBe(true)
+})
+
 test('a parent that is no longer in the stream is not waited for', async () => {
   listed = ['p', 'm']
   expect(await create(child('m', 'p', 'q'))).toBe(true)
+})
+
+test('of one of several streams they carry its identifier', async () => {
+  const kinesis = { send: async () => ({ Shards: [] }) } as unknown as Kinesis
+  const context = { table, kinesis, source: { ...source, identifier: '1:flights:7' } }
+  const signal = new AbortController().signal
+  expect(await createChildLeases('p', [child('a', 'p')], context, signal)).toBe(true)
+  expect(leaseFromItem(table.items.get('1:flights:7:a')!)).toMatchObject({
+    streamIdentifier: '1:flights:7',
+    shardId: 'a',
+    parentShardIds: ['p'],
+  })
+})
+
+test('a stream that was deleted meanwhile is an error that says so', async () => {
+  const send = async (): Promise<never> => {
+    throw Object.assign(new Error('not found'), { name: 'ResourceNotFoundException' })
+  }
+  const context = { table, kinesis: { send } as unknown as Kinesis, source }
+  const result = createChildLeases('p', [child('m', 'p', 'q')], context, new AbortController().signal)
+  await expect(result).rejects.toMatchObject({ code: 'ERR_STREAM' })
 })

@@ -3,6 +3,7 @@ import { TRIM_HORIZON } from '@shardwise/records'
 import { create } from './lease-changes.ts'
 import { shardsOf } from './shard-list.ts'
 import type { ChildShard } from './shard-reader.ts'
+import { leaseKeyOf, type StreamSource } from './stream-source.ts'
 import type { Table } from './table.ts'
 
 /**
@@ -10,24 +11,36 @@ import type { Table } from './table.ts'
  * finished; doing it again does no harm.
  *
  * Returns false if that has to wait: a merge's other parent is still in the stream and has no lease yet. Were the child
- * created now, it would be read before that parent.
+ * created now, it would be read before that parent. The leader's next look at the stream gives that parent its lease. A child that
+ * has a lease already waits for nothing.
  */
 export async function createChildLeases(
   shardId: string,
   children: readonly ChildShard[],
-  { table, kinesis, stream }: { readonly table: Table; readonly kinesis: Kinesis; readonly stream: string },
+  { table, kinesis, source }: { readonly table: Table; readonly kinesis: Kinesis; readonly source: StreamSource },
   signal: AbortSignal,
 ): Promise<boolean> {
+  const { stream, identifier } = source
+  const isLeased = async (id: string): Promise<boolean> =>
+    (await table.read('lease', leaseKeyOf(identifier, id))) !== undefined
   for (const child of children) {
     for (const parent of child.parentShardIds) {
-      if (parent === shardId || (await table.read(parent)) !== undefined) continue
+      if (parent === shardId || (await isLeased(parent)) || (await isLeased(child.shardId))) continue
       const shards = await shardsOf(kinesis, stream, { signal })
       if (shards.some((shard) => shard.shardId === parent)) return false
     }
   }
   for (const { shardId: childId, hashRange, parentShardIds } of children) {
+    signal.throwIfAborted()
     await table.update(
-      create({ shardId: childId, hashRange, parentShardIds, checkpoint: TRIM_HORIZON, startMs: undefined }),
+      create({
+        streamIdentifier: identifier,
+        shardId: childId,
+        hashRange,
+        parentShardIds,
+        checkpoint: TRIM_HORIZON,
+        startMs: undefined,
+      }),
     )
   }
   return true

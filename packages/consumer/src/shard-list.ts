@@ -13,7 +13,7 @@ export async function shardsOf(kinesis: Kinesis, stream: string, options: ListSh
     if (errorCode(error) !== 'ResourceNotFoundException') throw error
     throw new ConsumerError(
       'ERR_STREAM',
-      `There is no stream "${stream}" in this account and region: create it, or check the "stream" option.`,
+      `There is no stream "${stream}" in this account and region, or no longer: create it, or check the "stream" option.`,
       { cause: error },
     )
   }

@@ -125,7 +125,7 @@ test('a shard that is no longer in the stream ends there, loudly, and its childr
   })
   await settle()
   expect(ended()?.map((child) => child.shardId)).toEqual(['shardId-000000000005'])
-  expect(events).toContainEqual({ type: 'shardGone', shardId })
+  expect(events).toContainEqual({ type: 'shardGone', stream: 'flights', shardId })
 })
 
 test('a stream that is gone fails it, and says so', async () => {

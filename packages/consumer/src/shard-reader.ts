@@ -20,7 +20,7 @@ import { ExpiryWatch } from './expiry-watch.ts'
 import type { KinesisRecord } from './record-buffer.ts'
 import type { Retention } from './retention.ts'
 import { shardsOf } from './shard-list.ts'
-import type { Telemetry } from './telemetry.ts'
+import type { StreamTelemetry } from './telemetry.ts'
 
 /** A shard that goes on where another ended. */
 export interface ChildShard {
@@ -40,7 +40,7 @@ export interface ShardReaderOptions {
   readonly idleTimeBetweenReads: number
   readonly clock: Clock
   readonly random: Random
-  readonly telemetry: Telemetry
+  readonly telemetry: StreamTelemetry
   readonly retention: Retention
   /** Resolves when the answer of another call may be kept. @param bytes what the last answer had */
   readonly room: (bytes: number) => Promise<void>
@@ -62,10 +62,16 @@ export class ShardReader {
   #lastBytes = 0
   #millisBehindLatest: number | undefined
   #everRead = false
+  #readBytes = 0
 
   constructor(options: ShardReaderOptions) {
     this.#options = options
     this.#expiry = new ExpiryWatch(options)
+  }
+
+  /** All that were read so far, in bytes of data. */
+  get readBytes(): number {
+    return this.#readBytes
   }
 
   /** How far the last answer was behind the tip, as the service says; undefined before the first. */
@@ -167,6 +173,7 @@ export class ShardReader {
       arrivedAt: record.ApproximateArrivalTimestamp,
     }))
     this.#lastBytes = records.reduce((sum, { data }) => sum + data.byteLength, 0)
+    this.#readBytes += this.#lastBytes
     this.#lastRead = records.at(-1)?.sequenceNumber ?? this.#lastRead
     this.#iterator = answer.NextShardIterator ?? undefined
     this.#millisBehindLatest = millisBehindLatest

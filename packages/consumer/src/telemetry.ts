@@ -1,14 +1,53 @@
 import type { Logger } from '@shardwise/core'
 import type { Position } from '@shardwise/records'
 
-/** Everything the consumer tells of itself, through `onEvent`. The KCL's metric of the same meaning stands behind. */
-export type ConsumerEvent =
+/** Everything the consumer tells of itself, through `onEvent`. */
+export type ConsumerEvent = FleetEvent | (StreamEvent & { readonly stream: string })
+
+/** What concerns the worker, or the application as a whole. */
+export type FleetEvent =
+  /** This worker leads from now on, or no longer. KCL: IsLeader. */
+  | { readonly type: 'leaderChanged'; readonly leader: boolean }
+  /** Who takes part, as the leader sees it from now on. KCL: NumWorkers. */
+  | { readonly type: 'workersChanged'; readonly workers: readonly string[] }
+  /** The application's table didn't exist and was created. */
+  | { readonly type: 'tableCreated'; readonly table: string }
+  /**
+   * The table is that of a KCL that ours can't run beside (`state`): its leases are watched. When they have stood still for
+   * longer than its workers would leave them, the application is taken over.
+   */
+  | { readonly type: 'tableWatched'; readonly table: string; readonly state: string }
+  /** An application of such a KCL was taken over: none of its workers runs any more. */
+  | { readonly type: 'tableTakenOver'; readonly table: string; readonly state: string }
+  /** A call for the leases failed and is tried again. */
+  | { readonly type: 'callFailed'; readonly doing: string; readonly error: unknown }
+  /** An item of the table that is no lease of this application's streams: left alone. KCL: LeaseDeserializationFailureCount. */
+  | { readonly type: 'itemSkipped'; readonly leaseKey: string; readonly reason: string }
+
+/** What concerns a stream or one of its shards. `stream` is the name or ARN that the consumer was given, or found. */
+export type StreamEvent =
+  /** The application reads the stream from now on. Only where it may have several. */
+  | { readonly type: 'streamAdded'; readonly identifier: string }
+  /**
+   * The application no longer reads the stream: it isn't among its streams any more, or was deleted. Its leases are given up, and
+   * deleted after a while.
+   */
+  | { readonly type: 'streamRemoved'; readonly identifier: string; readonly reason: string }
+  /** One of the application's several streams doesn't exist; it is looked for again. */
+  | { readonly type: 'streamMissing'; readonly error: unknown }
   /** This worker holds a lease from now on. */
   | { readonly type: 'leaseTaken'; readonly shardId: string; readonly checkpoint: Position }
   /** A lease was taken away or could not be renewed in time; its handlers are aborted. KCL: LostLeases. */
   | { readonly type: 'leaseLost'; readonly shardId: string; readonly reason: string }
-  /** The consumer stops and has given the lease back. */
-  | { readonly type: 'leaseReleased'; readonly shardId: string; readonly checkpoint: Position }
+  /** The consumer stops and has given the lease back, or passed it on to `to`. */
+  | {
+      readonly type: 'leaseReleased'
+      readonly shardId: string
+      readonly to: string | undefined
+      readonly checkpoint: Position
+    }
+  /** The leader wants the lease handed to another worker: what is in hand is finished first. */
+  | { readonly type: 'handoffStarted'; readonly shardId: string; readonly to: string }
   /** The lease went to another live worker, without a gap or an overlap. */
   | {
       readonly type: 'leaseHandedOff'
@@ -31,21 +70,34 @@ export type ConsumerEvent =
    * The shard is taken up, and the record at its checkpoint has expired. Whatever came and expired since is lost; if nothing
    * came, nothing is: the service doesn't tell.
    */
-  | { readonly type: 'checkpointExpired'; readonly shardId: string; readonly checkpoint: string | undefined }
+  | {
+      readonly type: 'checkpointExpired'
+      readonly shardId: string
+      readonly checkpoint: string | undefined
+      /** The first record that is still there; undefined if there is none. */
+      readonly found: string | undefined
+    }
   /** The leader has created leases. KCL: SyncShards, CreateLease. */
   | { readonly type: 'leasesCreated'; readonly shardIds: readonly string[] }
-  /** The leader has deleted the lease of a finished shard whose children are being read. */
-  | { readonly type: 'leaseDeleted'; readonly shardId: string }
-  /** The leader moves a lease. KCL: NumOfLeasesReassignment. */
+  /** The leader has written the hash range, or the parents, that a lease lacked. */
+  | { readonly type: 'leaseRepaired'; readonly shardId: string }
+  /**
+   * The leader has deleted a lease: its shard is finished and its children are being read, or it isn't in the stream any more
+   * and nothing of it can be read, or the stream is none of the application's any more.
+   */
+  | { readonly type: 'leaseDeleted'; readonly shardId: string; readonly reason: 'finished' | 'gone' | 'removed' }
+  /**
+   * The leader gives a lease to a worker, since nobody has it (`unowned`), its holder has not renewed it (`expired`), the worker
+   * that had to hand it off didn't (`stuck`); or asks its holder to hand it off (`balance`). KCL: NumOfLeasesReassignment,
+   * ExpiredLeases.
+   */
   | {
       readonly type: 'leaseAssigned'
       readonly shardId: string
       readonly from: string | undefined
       readonly to: string
-      readonly graceful: boolean
+      readonly reason: 'unowned' | 'expired' | 'stuck' | 'balance'
     }
-  /** This worker leads from now on, or no longer. KCL: IsLeader. */
-  | { readonly type: 'leaderChanged'; readonly leader: boolean }
   /** A handler threw or rejected; the same record comes again after `retryInMs`. */
   | {
       readonly type: 'handlerFailed'
@@ -84,10 +136,11 @@ export type ConsumerEvent =
     }
   /** A call to Kinesis failed and is tried again. */
   | { readonly type: 'readFailed'; readonly shardId: string; readonly retryInMs: number; readonly error: unknown }
-  /** A call for the leases failed and is tried again. */
-  | { readonly type: 'callFailed'; readonly doing: string; readonly error: unknown }
-  /** An item of the table that is no lease of this stream: left alone. KCL: LeaseDeserializationFailureCount. */
-  | { readonly type: 'itemSkipped'; readonly leaseKey: string; readonly reason: string }
+
+/** Tells what happens to one stream and its shards. */
+export interface StreamTelemetry {
+  emit(event: StreamEvent): void
+}
 
 /** Tells events to the listener and, the notable ones, to the log. */
 export class Telemetry {
@@ -99,6 +152,11 @@ export class Telemetry {
     this.#logger = logger
     this.#listener = listener
     this.#base = base
+  }
+
+  /** @param stream its name or ARN */
+  of(stream: string): StreamTelemetry {
+    return { emit: (event) => this.emit({ ...event, stream }) }
   }
 
   emit(event: ConsumerEvent): void {
@@ -124,13 +182,15 @@ const LEVELS: Partial<Record<ConsumerEvent['type'], 'warn' | 'error'>> = {
   leaseLost: 'warn',
   shardGone: 'error',
   recordsExpired: 'error',
-  checkpointExpired: 'warn',
+  checkpointExpired: 'error',
   handlerFailed: 'error',
   undecodableRecord: 'error',
   misplacedRecords: 'warn',
   readFailed: 'warn',
   callFailed: 'warn',
   itemSkipped: 'warn',
+  streamMissing: 'warn',
+  streamRemoved: 'warn',
 }
 
 const MESSAGES: Partial<Record<ConsumerEvent['type'], string>> = {

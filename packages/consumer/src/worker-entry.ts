@@ -1,16 +1,23 @@
-import type { Clock } from '@shardwise/core'
-import type { Condition, Item, ItemChange } from './table.ts'
+import type { Clock, Random } from '@shardwise/core'
+import type { Condition, Item, ItemChange, Table } from './table.ts'
+import { uuid } from './uuid.ts'
 
 /** Attributes that only Shardwise writes. */
 const PERIOD_MS = 'shardwisePeriodMs'
 const BEAT = 'shardwiseBeat'
+const MAX_LEASES = 'shardwiseMaxLeases'
+/** Names one run of a worker: the next one under its name has another. */
+const RUN = 'shardwiseRun'
 
 /** A KCL's worker writes its entry every 30 s and counts as gone after two periods. */
-const KCL_PERIOD_MS = 30_000
-const KCL_PERIODS = 2
+const KCL_TIMEOUT_MS = 60_000
+/** When the KCL deletes entries. */
+const KCL_STALE_MS = 86_400_000
 const PERIODS = 3
-/** An entry that has stood still for so many periods is deleted. */
+/** An entry of ours that has stood still for so many periods is deleted. */
 const STALE_PERIODS = 60
+/** What a KCL's worker writes for a metric that it can't measure. */
+const FAILED_SAMPLE = -1
 
 /** One worker of the application, as its entry in the table says. */
 export interface WorkerEntry {
@@ -21,44 +28,105 @@ export interface WorkerEntry {
   readonly asSeen: Condition
   /** After how long without a change the worker counts as gone. */
   readonly timeoutMs: number
-  /** After how long without a change the entry itself is of no use; undefined for a KCL's, which it cleans up itself. */
-  readonly staleMs: number | undefined
+  /** After how long without a change the entry itself is of no use. */
+  readonly staleMs: number
   /** When the worker wrote it, by its own clock. */
   readonly writtenAtMs: number
+  /** Infinity if it doesn't say. */
+  readonly maxLeases: number
+  /** Whether it says of itself that it is unwell, as a KCL's does by a metric that fails: it gets no leases. */
+  readonly isFailing: boolean
 }
 
-/** The item's layout is that of the KCL's worker metrics, with no metrics; a KCL that leads takes such a worker by its lease count. */
-export function writeEntry(workerId: string, beat: number, periodMs: number, clock: Clock): ItemChange {
-  const seconds = { N: String(Math.floor(clock.wallMs() / 1000)) }
-  return {
-    key: workerId,
-    when: [],
-    set: {
-      entityType: { S: 'WORKER_METRIC_STATS' },
-      opr: { M: {} },
-      sts: { M: {} },
-      lut: seconds,
-      slu: seconds,
-      sup: { N: '1' },
-      [PERIOD_MS]: { N: String(periodMs) },
-      [BEAT]: { N: String(beat) },
-    },
+export interface WorkerPresenceOptions {
+  readonly table: Table
+  readonly workerId: string
+  readonly maxLeases: number
+  /** How often {@link WorkerPresence.show} is called. */
+  readonly periodMs: number
+  readonly clock: Clock
+  readonly random: Random
+  /** The machine's last CPU loads in percent, the newest last: what a KCL that leads goes by. Default: none are told. */
+  readonly cpuLoads?: (() => readonly number[]) | undefined
+}
+
+/** Shows the others that this worker lives, by its entry in the table. */
+export class WorkerPresence {
+  readonly #options: WorkerPresenceOptions
+  readonly #run: string
+  #beat = 0
+
+  constructor(options: WorkerPresenceOptions) {
+    this.#options = options
+    this.#run = uuid(options.random)
+  }
+
+  async show(): Promise<void> {
+    await this.#options.table.update(this.#write())
+  }
+
+  /** Leaves no entry behind; that of another run under the same name, begun meanwhile, stays. */
+  async leave(): Promise<void> {
+    const { table, workerId } = this.#options
+    await table.delete('worker', workerId, [{ [RUN]: { S: this.#run } }])
+  }
+
+  /**
+   * The layout is that of the KCL's worker metrics. A KCL that leads takes a worker without metrics by the throughput of its
+   * leases.
+   */
+  #write(): ItemChange {
+    const { workerId, maxLeases, periodMs, clock, cpuLoads } = this.#options
+    const loads = cpuLoads?.() ?? []
+    const seconds = { N: String(Math.floor(clock.wallMs() / 1000)) }
+    return {
+      kind: 'worker',
+      key: workerId,
+      when: [],
+      set: {
+        entityType: { S: 'WORKER_METRIC_STATS' },
+        sts: { M: loads.length > 0 ? { C: { L: loads.map(percent) } } : {} },
+        opr: { M: loads.length > 0 ? { C: { L: [percent(100)] } } : {} },
+        lut: seconds,
+        slu: seconds,
+        sup: { N: '1' },
+        [PERIOD_MS]: { N: String(periodMs) },
+        [BEAT]: { N: String(++this.#beat) },
+        [RUN]: { S: this.#run },
+        ...(Number.isFinite(maxLeases) && { [MAX_LEASES]: { N: String(maxLeases) } }),
+      },
+      // An earlier run may have had a limit.
+      ...(!Number.isFinite(maxLeases) && { remove: [MAX_LEASES] }),
+    }
   }
 }
 
 /** Returns undefined for an item that can't be one. */
 export function entryFromItem(item: Item): WorkerEntry | undefined {
   const workerId = item.leaseKey?.S
-  const lut = item.lut?.N
-  if (workerId === undefined || lut === undefined) return undefined
+  const writtenAtMs = Number(item.lut?.N) * 1000
+  if (workerId === undefined || item.lut === undefined || !Number.isFinite(writtenAtMs)) return undefined
   const period = Number(item[PERIOD_MS]?.N)
   const isOurs = period > 0
+  const limit = Number(item[MAX_LEASES]?.N)
   return {
     workerId,
-    beat: `${lut}:${item[BEAT]?.N ?? ''}`,
-    asSeen: { lut: item.lut, [BEAT]: item[BEAT] },
-    timeoutMs: isOurs ? period * PERIODS : KCL_PERIOD_MS * KCL_PERIODS,
-    staleMs: isOurs ? period * STALE_PERIODS : undefined,
-    writtenAtMs: Number(lut) * 1000,
+    beat: `${item.lut.N}:${item[BEAT]?.N ?? ''}:${item[RUN]?.S ?? ''}`,
+    asSeen: { lut: item.lut, [BEAT]: item[BEAT], [RUN]: item[RUN] },
+    timeoutMs: isOurs ? period * PERIODS : KCL_TIMEOUT_MS,
+    staleMs: isOurs ? period * STALE_PERIODS : KCL_STALE_MS,
+    writtenAtMs,
+    maxLeases: limit >= 0 ? limit : Number.POSITIVE_INFINITY,
+    isFailing: Object.values(item.sts?.M ?? {}).some(({ L: samples }) => Number(samples?.at(-1)?.N) === FAILED_SAMPLE),
   }
+}
+
+/** The KCL writes numbers with a few digits. */
+function percent(value: number): { N: string } {
+  return { N: value.toFixed(2) }
+}
+
+/** Whether the worker with this entry is a KCL's that reports its CPU load. */
+export function goesByCpu(item: Item | undefined): boolean {
+  return item !== undefined && item[PERIOD_MS] === undefined && item.sts?.M?.C !== undefined
 }

@@ -1,19 +1,20 @@
 import { isDeepStrictEqual } from 'node:util'
-import type { Condition, Item, ItemChange, Table } from '../src/table.ts'
+import type { Condition, Item, ItemChange, ItemKind, Table } from '../src/table.ts'
 
 /** A {@link Table} in memory, with DynamoDB's meaning of conditions. Several workers can share one. */
 export class MemoryTable implements Table {
   readonly items: Map<string, Item> = new Map()
 
-  ensure(): Promise<void> {
-    return Promise.resolve()
-  }
-
   scan(): Promise<Item[]> {
     return Promise.resolve([...this.items.values()])
   }
 
-  read(key: string): Promise<Item | undefined> {
+  ownedKeys(workerId: string): Promise<string[]> {
+    const owned = [...this.items].filter(([, { leaseOwner }]) => leaseOwner?.S === workerId)
+    return Promise.resolve(owned.map(([key]) => key))
+  }
+
+  read(_kind: ItemKind, key: string): Promise<Item | undefined> {
     return Promise.resolve(this.items.get(key))
   }
 
@@ -25,7 +26,7 @@ export class MemoryTable implements Table {
     return Promise.resolve(item)
   }
 
-  delete(key: string, when: readonly Condition[]): Promise<boolean> {
+  delete(_kind: ItemKind, key: string, when: readonly Condition[]): Promise<boolean> {
     if (!this.#holds(key, when)) return Promise.resolve(false)
     this.items.delete(key)
     return Promise.resolve(true)

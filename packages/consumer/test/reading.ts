@@ -85,7 +85,7 @@ export function read(
     idleTimeBetweenReads: 200,
     clock,
     random: () => 0.5,
-    telemetry: new Telemetry(silentLogger, (event) => events.push(event), {}),
+    telemetry: new Telemetry(silentLogger, (event) => events.push(event), {}).of('flights'),
     retention: {
       known: () => {
         retention.looks++

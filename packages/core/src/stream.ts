@@ -15,6 +15,8 @@ export function streamReference(stream: string): StreamReference {
 export interface StreamDescription {
   readonly name: string
   readonly arn: string
+  /** When it was created; tells it from an earlier one of the same name. Undefined where the service doesn't say. */
+  readonly createdAt: Date | undefined
   /** CREATING, ACTIVE, UPDATING or DELETING. */
   readonly status: string
   /** The largest record the stream takes, data and partition key together. */
@@ -41,6 +43,7 @@ export async function describeStream(
   return {
     name: summary?.StreamName ?? stream,
     arn: summary?.StreamARN ?? '',
+    createdAt: summary?.StreamCreationTimestamp,
     status: summary?.StreamStatus ?? '',
     maxRecordBytes: (summary?.MaxRecordSizeInKiB ?? 1024) * 1024,
     openShardCount: summary?.OpenShardCount ?? 0,

@@ -2,7 +2,7 @@ export { AggregateBuilder, type AggregateBuilderOptions } from './aggregate-buil
 export { AGGREGATE_MAGIC, AGGREGATE_OVERHEAD_BYTES } from './aggregate-format.ts'
 export { type Deaggregated, deaggregate } from './deaggregate.ts'
 export { RecordsError, type RecordsErrorCode } from './errors.ts'
-export { type HashKey, hashKeyOf, MAX_HASH_KEY, parseHashKey } from './hash-key.ts'
+export { type HashKey, hashKeyOf, MAX_HASH_KEY, parseHashKey, tryParseHashKey } from './hash-key.ts'
 export {
   contains,
   FULL_HASH_RANGE,

@@ -1,0 +1,69 @@
+import type { Clock } from '@shardwise/core'
+import type { FleetView } from './fleet-view.ts'
+import { inParallel } from './in-parallel.ts'
+import { unchanged } from './lease-changes.ts'
+import type { Streams } from './streams.ts'
+import type { Table } from './table.ts'
+import type { Telemetry } from './telemetry.ts'
+
+export interface FormerStreamsOptions {
+  readonly table: Table
+  readonly streams: Streams
+  /** How long the leases are kept. */
+  readonly formerStreamWaitMs: number
+  readonly clock: Clock
+  readonly telemetry: Telemetry
+}
+
+/**
+ * Deletes the leases of streams that are none of the application's any more, a while after the leader has begun to see them. A
+ * lease that some worker still renews stays: to that worker the stream belongs to the application.
+ */
+export class FormerStreams {
+  readonly #view: FleetView
+  readonly #options: FormerStreamsOptions
+  /** Since when each has been seen. */
+  readonly #sinceMs = new Map<string, number>()
+
+  constructor(view: FleetView, options: FormerStreamsOptions) {
+    this.#view = view
+    this.#options = options
+  }
+
+  /** To be called at each look. */
+  async cleanUp(): Promise<void> {
+    const { clock, formerStreamWaitMs } = this.#options
+    const nowMs = clock.monotonicMs()
+    this.#follow(nowMs)
+    for (const [identifier, sinceMs] of this.#sinceMs) {
+      if (nowMs - sinceMs >= formerStreamWaitMs) await this.#delete(identifier)
+    }
+  }
+
+  /** Another worker leads. */
+  rest(): void {
+    this.#sinceMs.clear()
+  }
+
+  #follow(nowMs: number): void {
+    const { streams } = this.#options
+    const former = new Set(this.#view.streamIdentifiers.filter((identifier) => identifier !== undefined))
+    for (const identifier of former) if (streams.find(identifier) !== undefined) former.delete(identifier)
+    for (const identifier of this.#sinceMs.keys()) if (!former.has(identifier)) this.#sinceMs.delete(identifier)
+    for (const identifier of former) {
+      if (this.#sinceMs.has(identifier)) continue
+      this.#sinceMs.set(identifier, nowMs)
+      // It may have been added a moment ago, and another worker knows already.
+      streams.lookSoon()
+    }
+  }
+
+  async #delete(identifier: string): Promise<void> {
+    const { table, telemetry } = this.#options
+    const unheld = this.#view.leasesOf(identifier).filter((lease) => this.#view.freeReason(lease) !== undefined)
+    await inParallel(unheld, async (lease) => {
+      if (!(await table.delete('lease', lease.leaseKey, [unchanged(lease)]))) return
+      telemetry.of(identifier).emit({ type: 'leaseDeleted', shardId: lease.shardId, reason: 'removed' })
+    })
+  }
+}

@@ -1,0 +1,24 @@
+/** Weight of the newest rate, as the KCL has it. */
+const ALPHA = 0.5
+
+/** How fast a shard is read, smoothed over renewals: in 1024 bytes a second. */
+export class Throughput {
+  #kbps = 0
+  #atMs: number
+  #bytes = 0
+
+  constructor(nowMs: number) {
+    this.#atMs = nowMs
+  }
+
+  /** @param bytes all that were read so far */
+  at(nowMs: number, bytes: number): number {
+    const seconds = (nowMs - this.#atMs) / 1000
+    if (seconds > 0) {
+      this.#kbps += ALPHA * ((bytes - this.#bytes) / 1024 / seconds - this.#kbps)
+      this.#atMs = nowMs
+      this.#bytes = bytes
+    }
+    return this.#kbps
+  }
+}

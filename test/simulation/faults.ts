@@ -1,0 +1,129 @@
+import type { ServiceName, Weather } from './network.ts'
+import type { TableWrite } from './table-requests.ts'
+
+/** In the place of a worker's: whoever leads then. */
+export const LEADER_PLACE = 'leader'
+/** Any worker. */
+export const ANY_WORKER = 'worker'
+
+/** One thing that goes wrong, or changes, at a time. Workers and producers are named by their place, the leader as such. */
+export type Fault =
+  /**
+   * The process dies, when it has sent so many more requests; a new one comes after `restartMs`, with the same name or a new
+   * one.
+   */
+  | {
+      readonly kind: 'kill'
+      readonly atMs: number
+      readonly place: string
+      readonly afterSends: number
+      readonly restartMs: number
+      readonly renamed: boolean
+    }
+  /** The process leaves in good order; a new one comes after `restartMs`, under a new name unless said otherwise. */
+  | {
+      readonly kind: 'leave'
+      readonly atMs: number
+      readonly place: string
+      readonly restartMs: number
+      readonly keepsName?: boolean
+    }
+  /** Nothing of the process runs for a while, from when it has sent so many more requests. */
+  | {
+      readonly kind: 'pause'
+      readonly atMs: number
+      readonly place: string
+      readonly afterSends: number
+      readonly forMs: number
+    }
+  /** The process dies right before or after something that it writes to the table, the `nth` of its kind from `atMs` on. */
+  | (AtWrite & { readonly kind: 'killAtWrite'; readonly restartMs: number; readonly renamed: boolean })
+  /** Nothing of the process runs for a while: what it was about to write goes out afterwards, or its answer comes in then. */
+  | (AtWrite & { readonly kind: 'pauseAtWrite'; readonly forMs: number })
+  /** No request, or no answer, passes between a process and a service. */
+  | {
+      readonly kind: 'partition'
+      readonly atMs: number
+      readonly forMs: number
+      readonly place: string
+      readonly service: ServiceName
+      readonly cut: 'requests' | 'answers'
+    }
+  | ({
+      readonly kind: 'weather'
+      readonly atMs: number
+      readonly forMs: number
+      readonly service: ServiceName
+    } & Weather)
+  /** A service refuses calls for going too fast, fails inside, or (Kinesis) refuses a part of the records, or an iterator as expired. */
+  | {
+      readonly kind: 'errors'
+      readonly atMs: number
+      readonly forMs: number
+      readonly service: ServiceName
+      readonly error: 'throttle' | 'internalError' | 'partialFailure' | 'expiredIterator'
+      readonly probability: number
+    }
+  /** Reads of the lease table, its indexes, and listings of shards are old. */
+  | { readonly kind: 'stale'; readonly atMs: number; readonly forMs: number; readonly lagMs: number }
+  /** Only the table's index is. */
+  | { readonly kind: 'staleIndex'; readonly atMs: number; readonly forMs: number; readonly lagMs: number }
+  /** Somebody deletes an item by hand: the lease of an open shard, the leader lock, or a worker's entry. `where` is a place among them. */
+  | {
+      readonly kind: 'operator'
+      readonly atMs: number
+      readonly act: 'deleteLease' | 'clearLeader' | 'deleteEntry'
+      readonly where: number
+    }
+  | {
+      readonly kind: 'reshard'
+      readonly atMs: number
+      readonly act: 'split' | 'merge' | 'resize'
+      readonly where: number
+    }
+  /** Handlers take long, throw, or don't come back before the time is over or they are aborted. */
+  | {
+      readonly kind: 'handlers'
+      readonly atMs: number
+      readonly forMs: number
+      readonly act: 'slow' | 'throw' | 'hang'
+      readonly probability: number
+    }
+  /** Calls of an operation come to nothing for a program that puts. */
+  | {
+      readonly kind: 'calls'
+      readonly atMs: number
+      readonly forMs: number
+      readonly place: string
+      readonly operation: WatchedOperation
+      readonly act: CallTrouble
+    }
+  /** The stream goes over to distributing records by itself, or back to going by their keys. */
+  | { readonly kind: 'distribution'; readonly atMs: number; readonly to: Distribution }
+  /** From now on the stream takes records of up to another size. */
+  | { readonly kind: 'recordSize'; readonly atMs: number; readonly maxRecordKiB: number }
+
+export type WatchedOperation = 'ListShards' | 'DescribeStreamSummary'
+
+/** What a caller meets: it may not call, calls too often, the service fails, or never answers. */
+export type CallTrouble = 'denied' | 'throttled' | 'failing' | 'hanging'
+
+export type Distribution = 'AUTO' | 'USER_PARTITION_KEY'
+
+export interface AtWrite {
+  readonly atMs: number
+  /** Or any worker. */
+  readonly place: string
+  readonly write: TableWrite
+  readonly nth: number
+  readonly when: 'before' | 'after'
+}
+
+/** One line for a person. */
+export function describeFault(fault: Fault): string {
+  const { kind, atMs, ...rest } = fault
+  const details = Object.entries(rest).map(
+    ([name, value]) => `${name} ${typeof value === 'number' ? +value.toFixed(3) : value}`,
+  )
+  return `at ${(atMs / 1_000).toFixed(1)} s ${kind}: ${details.join(', ')}`
+}
