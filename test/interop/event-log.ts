@@ -7,21 +7,33 @@ export type WorkerEvent = { readonly worker: string } & (
   | { readonly event: 'leader'; readonly leader: boolean }
   | {
       readonly event: 'started'
-      readonly stream: string; readonly shard: string
+      readonly stream: string
+      readonly shard: string
       readonly sequence: string
       readonly sub: number
       readonly pending?: string
     }
   | {
       readonly event: 'record'
-      readonly stream: string; readonly shard: string
+      readonly stream: string
+      readonly shard: string
       readonly sequence: string
       readonly sub: number
       readonly key: string
       readonly data: string
     }
-  | { readonly event: 'prepared'; readonly stream: string; readonly shard: string; readonly sequence: string; readonly sub: number }
-  | { readonly event: 'leaseLost' | 'handedOff' | 'shardEnded' | 'checkpointRefused'; readonly stream: string; readonly shard: string }
+  | {
+      readonly event: 'prepared'
+      readonly stream: string
+      readonly shard: string
+      readonly sequence: string
+      readonly sub: number
+    }
+  | {
+      readonly event: 'leaseLost' | 'handedOff' | 'shardEnded' | 'checkpointRefused'
+      readonly stream: string
+      readonly shard: string
+    }
   | { readonly event: 'failed'; readonly code: string; readonly message: string }
 )
 

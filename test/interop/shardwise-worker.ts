@@ -20,7 +20,6 @@ function print(event: string, fields: object = {}): void {
   writeSync(1, `${JSON.stringify({ worker, event, ...fields })}\n`)
 }
 
-// The stable copy of an older consumer has no stream in its events.
 function shardOf(event: { readonly stream?: string; readonly shardId: string }): object {
   return { stream: event.stream ?? stream, shard: event.shardId }
 }

@@ -3,7 +3,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { type AttributeValue, ScanCommand } from '@aws-sdk/client-dynamodb'
-import { DescribeStreamSummaryCommand, type KinesisClient, MergeShardsCommand, SplitShardCommand } from '@aws-sdk/client-kinesis'
+import {
+  DescribeStreamSummaryCommand,
+  type KinesisClient,
+  MergeShardsCommand,
+  SplitShardCommand,
+} from '@aws-sdk/client-kinesis'
 import { createKinesisClient, listShards, type Shard } from '@shardwise/core'
 import { type Local, startLocal } from '@shardwise/local'
 import { Producer } from '@shardwise/producer'
@@ -203,7 +208,9 @@ export class Stage implements AsyncDisposable {
     return await until('every open shard is read', async () => {
       const readers = this.#readers()
       const shards = await Promise.all(
-        this.#streams.map(async (stream) => (await this.#shardsOf(stream)).map(({ shardId }) => `${stream}/${shardId}`)),
+        this.#streams.map(async (stream) =>
+          (await this.#shardsOf(stream)).map(({ shardId }) => `${stream}/${shardId}`),
+        ),
       )
       return shards.flat().every((place) => readers.has(place))
     })

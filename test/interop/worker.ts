@@ -60,7 +60,14 @@ export class Worker {
 
   static shardwise(name: string, around: Surroundings): Worker {
     const { application, streams, failoverMs, kinesis, dynamodb } = around
-    const settings: ShardwiseWorkerSettings = { worker: name, application, streams: streams.map(nameOf), failoverMs, kinesis, dynamodb }
+    const settings: ShardwiseWorkerSettings = {
+      worker: name,
+      application,
+      streams: streams.map(nameOf),
+      failoverMs,
+      kinesis,
+      dynamodb,
+    }
     const command = [process.execPath, '--conditions=shardwise-source', shardwiseWorker, JSON.stringify(settings)]
     return new Worker(name, command, around)
   }

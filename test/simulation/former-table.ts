@@ -13,6 +13,7 @@ type Item = Readonly<Record<string, AttributeValue>>
 export interface FormerTableSurroundings {
   readonly time: VirtualTime
   readonly random: Random
+  readonly failoverTime: number
   readonly dynamodb: DynamoDBService
   readonly kinesis: KinesisService
   readonly stored: StoredStream
@@ -22,13 +23,31 @@ export interface FormerTableSurroundings {
 
 const OWNERS = [`${FOREIGN}gone-0`, `${FOREIGN}gone-1`]
 
-/** Makes the table that workers of a KCL have left, all of which are gone: their leases are somewhere in the stream, and still theirs. */
+/**
+ * Makes the table that workers of a KCL have left: their leases are somewhere in the stream, and still theirs. They are gone, or
+ * live on for a while without reading any further.
+ */
 export function leaveTable(former: FormerTable, surroundings: FormerTableSurroundings): void {
   const { time, dynamodb } = surroundings
   time.at(former.leftAtMs - TABLE_CREATION_MS, () => dynamodb.operate('CreateTable', tableOf(former)))
   time.at(former.leftAtMs, () => {
     for (const Item of itemsOf(former, surroundings)) dynamodb.operate('PutItem', { TableName: TABLE, Item })
+    if (former.livesUntilMs !== undefined) renewAll(former.livesUntilMs, surroundings)
   })
+}
+
+function renewAll(untilMs: number, surroundings: FormerTableSurroundings): void {
+  const { time, dynamodb, failoverTime } = surroundings
+  if (time.nowMs > untilMs) return
+  for (const { leaseKey } of dynamodb.items()) {
+    dynamodb.operate('UpdateItem', {
+      TableName: TABLE,
+      Key: { leaseKey },
+      UpdateExpression: 'ADD leaseCounter :one',
+      ExpressionAttributeValues: { ':one': { N: '1' } },
+    })
+  }
+  time.after(failoverTime / 3, () => renewAll(untilMs, surroundings))
 }
 
 function tableOf({ hasIndex }: FormerTable): object {

@@ -19,6 +19,8 @@ export interface LeaseWitnessOptions {
   readonly nowMs: () => number
   /** Where an application starts that starts at a time. */
   readonly startAtMs: number
+  /** Whether a shard has a lease now. */
+  readonly isLeased: (shardId: string) => boolean
   /** A worker that isn't watched has finished a record, as its checkpoint says. */
   readonly onHandledElsewhere: (record: StoredUserRecord) => void
   readonly report: (violation: Violation) => void
@@ -27,6 +29,7 @@ export interface LeaseWitnessOptions {
 /** Looks at every write to the lease table. */
 export class LeaseWitness {
   readonly #stored: StoredStream
+  readonly #isLeased: (shardId: string) => boolean
   readonly #onHandledElsewhere: (record: StoredUserRecord) => void
   readonly #nowMs: () => number
   readonly #startAtMs: number
@@ -39,10 +42,11 @@ export class LeaseWitness {
   #expired = 0
   #hasStarted = false
 
-  constructor({ stored, nowMs, startAtMs, onHandledElsewhere, report }: LeaseWitnessOptions) {
+  constructor({ stored, nowMs, startAtMs, isLeased, onHandledElsewhere, report }: LeaseWitnessOptions) {
     this.#stored = stored
     this.#nowMs = nowMs
     this.#startAtMs = startAtMs
+    this.#isLeased = isLeased
     this.#onHandledElsewhere = onHandledElsewhere
     this.#report = report
   }
@@ -102,6 +106,7 @@ export class LeaseWitness {
 
   #checkCovered(shard: StoredShard, last: Position | undefined, checkpoint: Position, writer: SimulatedProcess): void {
     const isEnd = checkpoint.sequenceNumber === SHARD_END.sequenceNumber
+    if (isEnd) this.#checkChildren(shard, writer)
     if (!isEnd && isSentinel(checkpoint)) return
     for (const record of this.#stored.takeCovered(shard, isEnd ? 'end' : checkpoint)) {
       if (isForeign(writer)) this.#onHandledElsewhere(record)
@@ -122,6 +127,18 @@ export class LeaseWitness {
           )
         }
       }
+    }
+  }
+
+  /** Those that were finished and cleared away before have no lease any more. */
+  #checkChildren({ shardId }: StoredShard, writer: SimulatedProcess): void {
+    for (const child of this.#stored.shards) {
+      const isChild = child.parents.some((parent) => parent.shardId === shardId)
+      if (!isChild || this.#isLeased(child.shardId) || this.#checkpoints.has(child.shardId)) continue
+      this.#object(
+        'children before the end',
+        `${writer.name} ends ${shardId}, and its child ${child.shardId} has no lease`,
+      )
     }
   }
 

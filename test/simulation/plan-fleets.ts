@@ -204,7 +204,8 @@ function withForeignWorkers(random: Random, plan: Plan): Plan {
 
 /** Workers of a KCL had the application before, up to some time. */
 function withFormerTable(random: Random, plan: Plan): Plan {
-  const isOf3x = chance(random, 0.3)
+  // A KCL makes the index where it is missing; ours do without.
+  const isOf3x = plan.workers.some(({ isForeign }) => isForeign) || chance(random, 0.3)
   const formerTable = {
     leftAtMs: Math.round(between(random, 0.1, 0.6) * plan.durationMs),
     hasIndex: isOf3x || chance(random, 0.2),
@@ -212,8 +213,16 @@ function withFormerTable(random: Random, plan: Plan): Plan {
     hasRanges: isOf3x || chance(random, 0.7),
     isOf3x,
   }
+  const livesMs = Math.round(between(random, 0.2, 6) * plan.failoverTime)
   const late = eachWorker(plan, (worker) => ({ ...worker, startMs: formerTable.leftAtMs + worker.startMs }))
-  return { ...late, formerTable, initialPosition: 'TRIM_HORIZON' }
+  return {
+    ...late,
+    initialPosition: 'TRIM_HORIZON',
+    formerTable: {
+      ...formerTable,
+      ...(!isOf3x && chance(random, 0.4) && { livesUntilMs: formerTable.leftAtMs + livesMs }),
+    },
+  }
 }
 
 /** The application reads the side stream too, always or for some time. Neither foreign workers nor former tables know of that. */

@@ -77,6 +77,8 @@ export interface FormerTable {
   readonly hasRanges: boolean
   /** It ran by the rules of 3.x. */
   readonly isOf3x: boolean
+  /** Its workers renew their leases until then; not by the rules of 3.x. */
+  readonly livesUntilMs?: number
 }
 
 /** A whole run, as plain data: the same plan gives the same run. */

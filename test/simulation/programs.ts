@@ -32,7 +32,7 @@ export interface ProgramsOptions {
   /** Something is about to happen to a worker, or one has just started. */
   readonly onChange: (change: FleetChange, worker: FleetMember) => void
   /** A worker ended by itself. */
-  readonly onFailure: (name: string, error: unknown) => void
+  readonly onFailure: (worker: FleetMember, error: unknown) => void
 }
 
 /** How far monotonic clocks run wrong at most, either way. */
@@ -95,6 +95,14 @@ export class Programs {
     const lock = this.#options.dynamodb.items().find(({ leaseKey }) => leaseKey?.S === LEADER_KEY)
     const found = [...this.#workers].find(([, { program }]) => program?.workerId === lock?.ownerName?.S)
     return found?.[0]
+  }
+
+  /** A worker that has ended by itself comes again. */
+  startAgain(worker: FleetMember, afterMs: number): void {
+    const place = this.#placeOf(worker)
+    if (place === undefined) return
+    this.#vacate(place)
+    this.#options.time.after(afterMs, () => this.#restart(place, true))
   }
 
   kill({ place, afterSends, restartMs, renamed }: Extract<Fault, { kind: 'kill' }>): void {
@@ -197,7 +205,7 @@ export class Programs {
   }
 
   #ownWorker(process: SimulatedProcess, workerId: string, plan: WorkerPlan): FleetMember {
-    return new SimulatedWorker(process, workerId, plan, {
+    const worker: FleetMember = new SimulatedWorker(process, workerId, plan, {
       kinesis: this.#options.kinesis,
       dynamodb: this.#options.dynamodb,
       streams: this.#options.streams,
@@ -206,19 +214,21 @@ export class Programs {
       trace: this.#options.trace,
       failoverTime: this.#options.plan.failoverTime,
       initialPosition: initialPositionOf(this.#options.plan),
-      onFailure: (error) => this.#options.onFailure(process.name, error),
+      onFailure: (error) => this.#options.onFailure(worker, error),
     })
+    return worker
   }
 
   #newProcess(name: string): SimulatedProcess {
     this.#options.trace.add('world', `${name} starts`)
+    const { plan } = this.#options
     const random = this.#options.randomness.stream(name)
     return new SimulatedProcess({
       time: this.#options.time,
       random,
       name,
       clockRate: 1 + between(random, -CLOCK_DRIFT, CLOCK_DRIFT),
-      wallOffsetMs: between(random, -WALL_OFFSET_MS, WALL_OFFSET_MS),
+      wallOffsetMs: between(random, -WALL_OFFSET_MS, WALL_OFFSET_MS) * (plan.isPrompt ? 0 : 1),
     })
   }
 

@@ -134,6 +134,19 @@ export class Recovery {
       'close gives back',
       () => `${workers.filter(({ isOver }) => !isOver).map(({ workerId }) => workerId)} did not close`,
     )
+    const left = this.#options.dynamodb
+      .items()
+      .filter(({ leaseKey, ownerName }) =>
+        workers.some(
+          ({ workerId, plan }) => !plan.isForeign && (leaseKey?.S === workerId || ownerName?.S === workerId),
+        ),
+      )
+    if (left.length > 0) {
+      this.#object(
+        'close gives back',
+        `still there after everybody has closed: ${left.map(({ leaseKey }) => leaseKey?.S).join(', ')}`,
+      )
+    }
     const owned = this.#leases().filter(
       ({ checkpoint, leaseOwner, checkpointOwner }) =>
         checkpoint?.S !== 'SHARD_END' &&

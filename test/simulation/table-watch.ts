@@ -13,6 +13,8 @@ export interface TableWatchOptions {
   readonly intervals: (process: SimulatedProcess) => { readonly checkpointMs: number; readonly renewalMs: number }
   /** Whether it is stopping, so that it may look at everything for what is still its own. */
   readonly isClosing: (process: SimulatedProcess) => boolean
+  /** Until then others use the table by rules that aren't ours. */
+  readonly foreignUntilMs: number
   /** Without it, everybody has to look through the table. */
   readonly hasIndex: boolean
   /** Since when nothing disturbs the table. */
@@ -29,6 +31,7 @@ const FRESH_FAILOVERS = 3
 /** A lock that has stood still for more than one heartbeat makes others look. The heartbeat is half of the failover time. */
 const HEARTBEAT_SHARE = 0.5
 const LATE_SHARE = 0.1
+const NEEDLESS_SCANS = 3
 
 /** Looks at what workers ask of the table: whether they may, and not too often. */
 export class TableWatch {
@@ -41,6 +44,8 @@ export class TableWatch {
   readonly #settledMs = new Map<string, number>()
   /** So many shards each process has taken up whose parents may be gone: it may look once for what is above each. */
   readonly #looks = new Map<SimulatedProcess, number>()
+  /** When each process has read the whole table lately without a reason. */
+  readonly #scans = new Map<SimulatedProcess, readonly number[]>()
   /** When the leader lock was written or deleted, and by whom. */
   readonly #beats: { readonly atMs: number; readonly owner: string | undefined }[] = []
 
@@ -59,6 +64,9 @@ export class TableWatch {
     const nowMs = this.#options.nowMs()
     if (!this.#bornMs.has(process)) this.#bornMs.set(process, nowMs)
     this.#checkCondition(process, request)
+    if (nowMs < this.#options.foreignUntilMs && request.write !== undefined && request.write !== 'createTable') {
+      this.#object('other rules are respected', `${process.name} sends a ${request.write} to a table that others use`)
+    }
     if (request.operation === 'Scan' && this.#options.hasIndex) this.#checkScan(process)
     const { key, write } = request
     if (write !== undefined) this.#counts.set(write, (this.#counts.get(write) ?? 0) + 1)
@@ -123,6 +131,10 @@ export class TableWatch {
     const looks = this.#looks.get(process) ?? 0
     this.#looks.set(process, looks - 1)
     if (looks > 0) return
+    // With long ways a heartbeat may seem to be missing now and then.
+    const recent = (this.#scans.get(process) ?? []).filter((atMs) => atMs >= freshMs)
+    this.#scans.set(process, [...recent, now])
+    if (recent.length < NEEDLESS_SCANS) return
     this.#object('only leaders scan', `${process.name} scans the table while ${leader} leads`)
   }
 

@@ -54,6 +54,10 @@ export type Invariant =
   | 'counters only grow'
   /** What others have put into a lease stays: what nobody here knows, and what was prepared, until the next checkpoint. */
   | 'strange attributes survive'
+  /** A shard is said to be finished when all its children have leases. */
+  | 'children before the end'
+  /** A table whose workers live by rules that aren't ours is only looked at. */
+  | 'other rules are respected'
   /** A lease that is being handed off is with its next owner soon, where nothing hinders that. */
   | 'handoffs end'
   /** Who neither leads nor has reason to doubt its leader reads only what concerns itself. */

@@ -3,6 +3,7 @@ import { LeaseWitness } from './lease-witness.ts'
 import type { Plan } from './plan.ts'
 import { StoredStream } from './stored-stream.ts'
 import { StreamWitness } from './stream-witness.ts'
+import { isLeaseKey } from './table-requests.ts'
 import type { Violation } from './violation.ts'
 
 /** One stream, what is in it, and who looks at what becomes of it. */
@@ -21,7 +22,12 @@ export class WatchedStreams {
   readonly #plan: Plan
   readonly #nowMs: () => number
 
-  constructor(plan: Plan, nowMs: () => number, report: (violation: Violation) => void) {
+  constructor(
+    plan: Plan,
+    nowMs: () => number,
+    isLeased: (stream: string, shardId: string) => boolean,
+    report: (violation: Violation) => void,
+  ) {
     this.#plan = plan
     this.#nowMs = nowMs
     const watched = (name: string, retentionMs: number): WatchedStream => {
@@ -29,7 +35,14 @@ export class WatchedStreams {
       const witness = new StreamWitness(stored, nowMs, report)
       const onHandledElsewhere = witness.handledElsewhere.bind(witness)
       const startAtMs = plan.startAtMs ?? 0
-      const leaseWitness = new LeaseWitness({ stored, nowMs, startAtMs, onHandledElsewhere, report })
+      const leaseWitness = new LeaseWitness({
+        stored,
+        nowMs,
+        startAtMs,
+        isLeased: (shardId) => isLeased(name, shardId),
+        onHandledElsewhere,
+        report,
+      })
       return { name, stored, witness, leaseWitness }
     }
     this.main = watched(STREAM, plan.retentionMs)
@@ -80,4 +93,9 @@ export function shardKeyOf(stream: string, shardId: string): string {
 export function placeOfLease(leaseKey: string): { readonly stream: string; readonly shardId: string } {
   const parts = leaseKey.split(':')
   return { stream: parts.at(-3) ?? STREAM, shardId: parts.at(-1)! }
+}
+
+export function isLeaseOf(leaseKey: string, stream: string, shardId: string): boolean {
+  const place = placeOfLease(leaseKey)
+  return isLeaseKey(leaseKey) && place.stream === stream && place.shardId === shardId
 }

@@ -20,7 +20,7 @@ import { TableWatch } from './table-watch.ts'
 import { Trace } from './trace.ts'
 import { type Invariant, Violation } from './violation.ts'
 import { VirtualTime } from './virtual-time.ts'
-import { openShardsOf, placeOfLease, WatchedStreams } from './watched-streams.ts'
+import { isLeaseOf, openShardsOf, placeOfLease, WatchedStreams } from './watched-streams.ts'
 import { WriteFaults } from './write-faults.ts'
 
 /** What came of a run. */
@@ -81,7 +81,9 @@ export class World {
     this.#disturbances = new Disturbances(() => time.nowMs)
     this.#trace = new Trace(() => time.nowMs, { keep: keepTrace })
     const report = (violation: Violation): void => this.#report(violation)
-    this.#streams = new WatchedStreams(plan, () => time.nowMs, report)
+    const isLeased = (stream: string, shardId: string): boolean =>
+      this.#dynamodb.items().some(({ leaseKey }) => isLeaseOf(leaseKey!.S!, stream, shardId))
+    this.#streams = new WatchedStreams(plan, () => time.nowMs, isLeased, report)
     const notes = new Map(
       this.#streams.all.map(({ name, stored, witness }) => [
         name,
@@ -126,6 +128,7 @@ export class World {
       failoverTime: plan.failoverTime,
       wayMs: plan.wayMs,
       intervals: (process) => intervalsOf(worker(process), plan),
+      foreignUntilMs: plan.formerTable?.livesUntilMs ?? 0,
       hasIndex: plan.formerTable?.hasIndex ?? true,
       isClosing: (process) => worker(process)?.isClosing ?? true,
       quietSinceMs: () => this.#disturbances.quietSinceMs,
@@ -154,7 +157,7 @@ export class World {
       writeFaults: this.#writeFaults,
       report,
       onChange: (change, changed) => this.#promptness.happened(change, changed),
-      onFailure: (name, error) => this.#object('keeps going', `${name} ended: ${describeError(error)}`),
+      onFailure: (worker, error) => this.#failed(worker, error),
     })
     this.#recovery = new Recovery({ ...parts, programs: this.#programs, report })
   }
@@ -196,6 +199,7 @@ export class World {
       leaveTable(formerTable, {
         time: this.#time,
         random: this.#randomness.stream('former table'),
+        failoverTime: this.#plan.failoverTime,
         dynamodb: this.#dynamodb,
         kinesis: this.#kinesis,
         stored: this.#streams.main.stored,
@@ -267,6 +271,18 @@ export class World {
     }
     this.#disturbances.begin(fault)
     return () => this.#disturbances.end(fault)
+  }
+
+  #failed(worker: FleetMember, error: unknown): void {
+    const { formerTable, failoverTime } = this.#plan
+    const isRefused = (error as { code?: unknown }).code === 'ERR_TABLE'
+    // It may find out that the others are gone only when nothing has moved for a while.
+    if (isRefused && this.#time.nowMs < (formerTable?.livesUntilMs ?? 0) + failoverTime) {
+      this.#trace.add('world', `${worker.process.name} refuses the table: ${(error as Error).message}`)
+      this.#programs.startAgain(worker, failoverTime)
+    } else {
+      this.#object('keeps going', `${worker.process.name} ended: ${describeError(error)}`)
+    }
   }
 
   #checkMemory(): void {

@@ -9,7 +9,7 @@ export interface AssignableLease {
   /**
    * - `free`: nobody holds it, or its holder is gone, or didn't hand it off in time.
    * - `live`: held and renewed.
-   * - `moving`: on its way to `owner` by a handoff.
+   * - `moving`: on its way to `owner`, by a handoff or because `owner` hasn't taken it up yet.
    */
   readonly state: 'free' | 'live' | 'moving'
   /** The worker it was handed away from a short while ago; it should not move back yet. */

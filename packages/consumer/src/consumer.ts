@@ -1,6 +1,7 @@
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
 import { classifyError, createKinesisClient, errorCode, type Kinesis } from '@shardwise/core'
 import type { Position } from '@shardwise/records'
+import { ConsumerMeter } from './consumer-meter.ts'
 import { createFleet } from './create-fleet.ts'
 import { ConsumerError } from './errors.ts'
 import type { Fleet } from './fleet.ts'
@@ -60,7 +61,7 @@ export interface ConsumerStatus {
  */
 export class Consumer {
   readonly #options: ResolvedOptions
-  readonly #telemetry: Telemetry
+  #telemetry: Telemetry
   readonly #closing = new AbortController()
   readonly #hurry = new AbortController()
   #streams: Streams | undefined
@@ -138,7 +139,9 @@ export class Consumer {
     const close = (): void => this.#closing.abort(signal?.reason)
     signal?.addEventListener('abort', close, { once: true })
     if (signal?.aborted) close()
-    const { kinesisConfig, dynamodbConfig } = this.#options
+    const { kinesisConfig, dynamodbConfig, application, workerId, logger, onEvent } = this.#options
+    const meter = new ConsumerMeter({ application, workerId, status: () => this.status() })
+    this.#telemetry = new Telemetry(logger, onEvent, { application, worker: workerId }, meter)
     const ownKinesis = this.#options.kinesis === undefined ? createKinesisClient(kinesisConfig) : undefined
     const ownDynamodb = this.#options.dynamodb === undefined ? this.#createDynamoDB(dynamodbConfig) : undefined
     try {
@@ -148,6 +151,7 @@ export class Consumer {
       if (!aborted || (error instanceof ConsumerError && error !== reason)) throw this.#explain(error)
     } finally {
       signal?.removeEventListener('abort', close)
+      meter.close()
       ownKinesis?.destroy()
       ownDynamodb?.destroy()
     }
@@ -223,15 +227,15 @@ export class Consumer {
     }
   }
 
+  /** What DynamoDB refuses is explained where it is asked. */
   #explain(error: unknown): unknown {
     if (error instanceof ConsumerError || classifyError(error) !== 'fatal') return error
-    const { application, stream, tableName } = this.#options
-    const of = stream ?? 'its streams'
+    const { application, stream = 'its streams' } = this.#options
     return new ConsumerError(
       'ERR_ACCESS',
       `AWS refused a call of the application "${application}" for good (${errorCode(error)}: ${String(Object(error).message)}). ` +
-        `Check credentials and region, and that kinesis:ListShards, GetShardIterator and GetRecords are allowed on ${of}, ` +
-        `dynamodb:DescribeTable, CreateTable, Scan, Query, GetItem, UpdateItem and DeleteItem on the table ${tableName} and its index.`,
+        `Check credentials and region, and that kinesis:ListShards, GetShardIterator and GetRecords are allowed on ${stream}` +
+        `${this.#options.streams === undefined ? '' : ', and DescribeStreamSummary, for a predicate ListStreams and ListTagsForStream too'}.`,
       { cause: error },
     )
   }

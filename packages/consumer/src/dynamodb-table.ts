@@ -5,8 +5,6 @@ import { type DynamoDB, ItemsTable } from './items-table.ts'
 import type { Condition, Item, ItemChange, ItemKind, Table } from './table.ts'
 import { describeTable, hasOwnerIndex, OWNER_INDEX } from './table-creation.ts'
 
-export type { DynamoDB } from './items-table.ts'
-
 /** How often a table without the owner index is asked whether it has one by now. */
 const INDEX_CHECK_MS = 60_000
 

@@ -94,13 +94,14 @@ describe('a lease', () => {
 
   test('expires when its counter has stood still for longer than failoverTime since it was first seen so', () => {
     const { look } = viewer()
-    expect(look(50_000, lease(7, 'a')).states).toEqual(['live'])
-    expect(look(50_000 + F, lease(7, 'a')).states).toEqual(['live'])
+    expect(look(50_000, lease(7, 'a')).states).toEqual(['moving'])
+    expect(look(50_000 + F, lease(7, 'a')).states).toEqual(['moving'])
     expect(look(50_001 + F, lease(7, 'a')).states).toEqual(['free'])
   })
 
   test('that is renewed stays live', () => {
     const { look } = viewer()
+    look(0, lease(-1, 'a'))
     for (let beat = 0; beat < 10; beat++) expect(look(beat * 900, lease(beat, 'a')).states).toEqual(['live'])
   })
 
@@ -116,9 +117,28 @@ describe('a lease', () => {
     const { look } = viewer()
     look(0, lease(1, 'a'), entry('b', 1))
     look(100, lease(2, 'b'), entry('b', 2))
-    expect(look(1_200, lease(2, 'b'), entry('b', 3)).states).toEqual(['live'])
-    expect(look(2_200, lease(2, 'b'), entry('b', 4)).states).toEqual(['live'])
+    expect(look(1_200, lease(2, 'b'), entry('b', 3)).states).toEqual(['moving'])
+    expect(look(2_200, lease(2, 'b'), entry('b', 4)).states).toEqual(['moving'])
     expect(look(3_101, lease(2, 'b'), entry('b', 5)).states).toEqual(['free'])
+  })
+
+  test('is on its way until its holder is seen to write, so that nobody is asked for what it has not found yet', () => {
+    const { look } = viewer()
+    expect(look(0, lease(1, 'a')).states).toEqual(['moving'])
+    expect(look(100, lease(2, 'a')).states).toEqual(['live'])
+    expect(look(200, lease(3, 'b')).states).toEqual(['moving'])
+    expect(look(300, lease(4, 'b')).states).toEqual(['live'])
+  })
+
+  test('that changed hands and was taken up from one look to the next is live', () => {
+    const { look } = viewer()
+    const acquired = (counter: number, owner: string): Item => ({
+      ...lease(counter, owner),
+      shardwiseToken: { S: `of ${owner}` },
+    })
+    look(0, acquired(1, 'a'), entry('b', 1))
+    expect(look(100, acquired(4, 'b'), entry('b', 2)).states).toEqual(['live'])
+    expect(look(1_101, acquired(4, 'b'), entry('b', 3)).states).toEqual(['free'])
   })
 
   test('just given to a worker that is gone has no more than any other', () => {
@@ -126,6 +146,14 @@ describe('a lease', () => {
     look(0, lease(1, 'a'))
     look(100, lease(2, 'b'))
     expect(look(1_101, lease(2, 'b')).states).toEqual(['free'])
+  })
+
+  test('just given to a worker that left before it found it is free at once; one that it took up is not', () => {
+    const { look } = viewer()
+    const other = (counter: number, owner: string): Item => lease(counter, owner, undefined, 'shardId-1')
+    look(0, lease(1, 'a'), other(1, 'b'), entry('b', 1))
+    look(100, lease(2, 'b'), other(2, 'b'), entry('b', 2))
+    expect(look(200, lease(2, 'b'), other(2, 'b')).states).toEqual(['free', 'live'])
   })
 
   test('renewed once by its new owner, has no more than any other', () => {
@@ -236,7 +264,7 @@ describe('a pause', () => {
   test('within the look that shows something first does not count either', () => {
     const { look, lookFor } = viewer()
     lookFor(0, 5_000, lease(1, 'a'))
-    expect(look(5_000 + F, lease(1, 'a')).states).toEqual(['live'])
+    expect(look(5_000 + F, lease(1, 'a')).states).toEqual(['moving'])
     expect(look(5_001 + F, lease(1, 'a')).states).toEqual(['free'])
   })
 })
@@ -249,8 +277,8 @@ describe('what this worker has written itself', () => {
     const { set } = assignTo(view.lease('shardId-0')!, 'b')
     const item = { ...lease(2), ...set }
     view.update(item, 150)
-    expect(look(1_300, item, entry('b', 3)).states).toEqual(['live'])
-    expect(look(3_150, item, entry('b', 4)).states).toEqual(['live'])
+    expect(look(1_300, item, entry('b', 3)).states).toEqual(['moving'])
+    expect(look(3_150, item, entry('b', 4)).states).toEqual(['moving'])
     expect(look(3_151, item, entry('b', 5)).states).toEqual(['free'])
   })
 
@@ -291,6 +319,7 @@ describe('a handoff', () => {
     const { look } = viewer()
     look(0, lease(1, 'a'))
     look(100, A_TO_B(1))
+    look(500, lease(500, 'b'))
     for (const atMs of [900, 1_800, 2_700, 3_100]) {
       expect(look(atMs, lease(atMs, 'b')).leases).toMatchObject([{ owner: 'b', cameFrom: 'a', state: 'live' }])
     }
@@ -358,7 +387,7 @@ describe('an item that is no lease', () => {
     const { look, skipped } = viewer()
     const other = lease(1, 'a', undefined, 'shardId-1')
     look(0, item, other)
-    const { states } = look(100, item, other)
+    const { states } = look(100, item, lease(2, 'a', undefined, 'shardId-1'))
     expect(states).toEqual(['live'])
     expect(skipped).toEqual([expect.stringMatching(/^shardId-0: /)])
   })

@@ -52,8 +52,12 @@ export class FleetView {
   readonly #proven = new Set<string>()
   /** Workers that let a lease expire, with the beat of their entry then: they count again when they beat again. */
   readonly #gone = new Map<string, string>()
+  /** Workers whose entry was there and is gone: they have left in good order. */
+  readonly #left = new Set<string>()
   /** Leases whose holder has changed and hasn't written since. */
   readonly #newlyHeld = new Set<string>()
+  /** Leases whose holder was seen to write: it knows that it has them, so it can be asked to hand them off. */
+  readonly #takenUp = new Set<string>()
   /** Who handed a lease off, and when that was last seen under way. */
   readonly #origins = new Map<string, { readonly workerId: string; readonly atMs: number }>()
   #leases = new Map<string, Lease>()
@@ -93,14 +97,17 @@ export class FleetView {
     const before = this.#leases
     this.#leases = new Map()
     this.#byStream = undefined
+    const entriesBefore = this.#entries
     this.#entries = new Map()
     this.#leaderItem = undefined
     const seen = new Set<string>()
     for (const item of items) seen.add(this.#sort(item))
+    for (const id of entriesBefore.keys()) if (!this.#entries.has(id)) this.#left.add(id)
+    for (const id of this.#entries.keys()) this.#left.delete(id)
     const counters = new Map([...this.#leases].map(([key, { counter }]) => [key, String(counter)]))
     for (const key of this.#leaseStandstill.observe(counters, look)) {
-      if (holderOf(before.get(key)!) === holderOf(this.#leases.get(key)!)) this.#newlyHeld.delete(key)
-      else this.#newlyHeld.add(key)
+      if (hasTakenUp(before.get(key)!, this.#leases.get(key)!)) this.#holderWrote(key)
+      else this.#holderChanged(key)
     }
     this.#observeHandoffs()
     const beats = new Map([...this.#entries].map(([id, { beat }]) => [id, beat]))
@@ -117,7 +124,7 @@ export class FleetView {
     this.#leases.set(lease.leaseKey, lease)
     this.#byStream = undefined
     if (lease.counter !== before.counter) this.#leaseStandstill.move(lease.leaseKey, String(lease.counter), nowMs)
-    if (holderOf(lease) !== holderOf(before)) this.#newlyHeld.add(lease.leaseKey)
+    if (holderOf(lease) !== holderOf(before)) this.#holderChanged(lease.leaseKey)
     const handoff = handoffOf(lease)
     if (handoff === undefined) return
     this.#handoffStandstill.move(lease.leaseKey, handoff, nowMs)
@@ -132,7 +139,7 @@ export class FleetView {
         leaseKey: lease.leaseKey,
         owner: lease.owner ?? lease.checkpointOwner,
         cameFrom: this.#cameFrom(lease),
-        state: this.freeReason(lease) !== undefined ? 'free' : handoffOf(lease) !== undefined ? 'moving' : 'live',
+        state: this.freeReason(lease) !== undefined ? 'free' : this.#isSettled(lease) ? 'live' : 'moving',
       }))
   }
 
@@ -141,7 +148,10 @@ export class FleetView {
     const { failoverTime, closeTimeout } = this.#options
     const holder = holderOf(lease)
     if (holder === undefined) return 'unowned'
-    const patience = this.#newlyHeld.has(lease.leaseKey) && this.#isAlive(holder) ? NEW_OWNER_FACTOR : 1
+    const isNew = this.#newlyHeld.has(lease.leaseKey)
+    // Its condition is on the counter: if the holder found the lease before it left, it has written.
+    if (isNew && this.#left.has(holder)) return 'unowned'
+    const patience = isNew && this.#isAlive(holder) ? NEW_OWNER_FACTOR : 1
     if (this.#leaseStandstill.forMs(lease.leaseKey) > failoverTime * patience) return 'expired'
     const handoffMs = Math.max(KCL_HANDOFF_MS, closeTimeout) + failoverTime
     return this.#handoffStandstill.forMs(lease.leaseKey) > handoffMs ? 'stuck' : undefined
@@ -166,6 +176,21 @@ export class FleetView {
     )
   }
 
+  /** A holder that hasn't found its lease yet can't hand it off: it would be neither's until the handoff counts as stuck. */
+  #isSettled(lease: Lease): boolean {
+    return handoffOf(lease) === undefined && this.#takenUp.has(lease.leaseKey)
+  }
+
+  #holderWrote(leaseKey: string): void {
+    this.#newlyHeld.delete(leaseKey)
+    this.#takenUp.add(leaseKey)
+  }
+
+  #holderChanged(leaseKey: string): void {
+    this.#newlyHeld.add(leaseKey)
+    this.#takenUp.delete(leaseKey)
+  }
+
   #streams(): Map<string | undefined, Lease[]> {
     this.#byStream ??= Map.groupBy(this.#leases.values(), ({ streamIdentifier }) => streamIdentifier)
     return this.#byStream
@@ -187,7 +212,10 @@ export class FleetView {
     for (const id of this.#proven) if (!this.#entries.has(id)) this.#proven.delete(id)
     for (const id of this.#gone.keys()) if (!this.#entries.has(id)) this.#gone.delete(id)
     for (const key of this.#newlyHeld) if (!this.#leases.has(key)) this.#newlyHeld.delete(key)
+    for (const key of this.#takenUp) if (!this.#leases.has(key)) this.#takenUp.delete(key)
     for (const key of this.#skipped) if (!seen.has(key)) this.#skipped.delete(key)
+    const holders = new Set([...this.#leases.values()].map(holderOf))
+    for (const id of this.#left) if (!holders.has(id)) this.#left.delete(id)
     const cooledBeforeMs = this.#look.nowMs - COOLDOWN_FACTOR * this.#options.failoverTime
     for (const [key, { atMs }] of this.#origins) if (atMs < cooledBeforeMs) this.#origins.delete(key)
   }
@@ -248,6 +276,11 @@ export class FleetView {
     }
     return letGo
   }
+}
+
+/** Whether its holder has written: only its counter has moved, or a worker of ours has come by it and named its acquisition. */
+function hasTakenUp(before: Lease, now: Lease): boolean {
+  return holderOf(before) === holderOf(now) || before.token !== now.token
 }
 
 /** From whom to whom the lease is being handed; undefined if it isn't. */

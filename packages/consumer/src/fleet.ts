@@ -10,8 +10,9 @@ import { LeaseHolder } from './lease-holder.ts'
 import { OwnedLeases } from './owned-leases.ts'
 import { ReportedLoad } from './reported-load.ts'
 import type { StreamSource } from './stream-source.ts'
+import { timed } from './timed.ts'
 import { pause, Wakeup, within } from './waiting.ts'
-import { WorkerPresence } from './worker-entry.ts'
+import { entryFromItem, WorkerPresence } from './worker-entry.ts'
 
 /** The life of a held lease, as the fleet sees it. */
 export interface HeldShard {
@@ -126,37 +127,46 @@ export class Fleet<Held extends HeldShard> {
 
   /** Leaves the fleet after {@link run}: another worker may lead, and what is held is finished and given back, or passed on. */
   async stop(): Promise<void> {
-    const { workerId, clock, telemetry } = this.#options
+    const { workerId } = this.#options
+    // Before anything is given back: a leader that still sees this worker would assign it to it again.
+    await this.#briefly('taking leave of the other workers', async () => {
+      // A heartbeat that lands after the farewell would raise this worker from the dead.
+      await Promise.allSettled([this.#looking, this.#beating])
+      await this.#presence.leave()
+    })
     // A leader knows who is to have its leases; nobody has to find them unowned first.
-    const successors = this.#lock.held ? this.#leader.successorsOf(workerId) : undefined
-    for (const [leaseKey, shard] of this.#shards) shard.stop(successors?.get(leaseKey))
-    try {
-      await within(clock, FAREWELL_MS, async () => {
-        // A heartbeat that lands after the farewell would raise this worker from the dead.
-        await Promise.allSettled([this.#looking, this.#beating])
-        await Promise.all([this.#lock.release(), this.#presence.leave()])
-      })
-    } catch (error) {
-      telemetry.emit({ type: 'callFailed', doing: 'taking leave of the other workers', error })
-    }
-    await Promise.all(this.#running)
+    const successors = this.#lock.held ? this.#leader.successorsOf(workerId) : new Map<string, string>()
+    for (const [leaseKey, shard] of this.#shards) shard.stop(successors.get(leaseKey))
+    const released = this.#briefly('letting go of the leader lock', () => this.#lock.release())
+    await Promise.all([...this.#running, released])
     this.#left = true
+    await this.#briefly('giving back leases', () => this.#returnStrays(successors))
+  }
+
+  /** Others do without it after a while. */
+  async #briefly(doing: string, work: () => Promise<void>): Promise<void> {
+    const { clock, telemetry } = this.#options
     try {
-      await within(clock, FAREWELL_MS, () => this.#returnStrays())
+      await within(clock, FAREWELL_MS, work)
     } catch (error) {
-      telemetry.emit({ type: 'callFailed', doing: 'giving back leases', error })
+      telemetry.emit({ type: 'callFailed', doing, error })
     }
   }
 
-  /** Gives back what was assigned to this worker while it was leaving, by a leader that didn't know yet. */
-  async #returnStrays(): Promise<void> {
+  /**
+   * Gives back what was assigned to this worker while it was leaving, by a leader that didn't know yet; and what it has passed on
+   * to workers that have left meanwhile.
+   */
+  async #returnStrays(successors: ReadonlyMap<string, string>): Promise<void> {
     const { table, workerId } = this.#options
-    const leases = this.#isScanning
-      ? (await table.scan({ consistent: true })).flatMap((item) => leaseFromItem(item) ?? [])
-      : (await this.#owned.look(() => false)).found
-    const strays = leases.filter((lease) => !isFinished(lease) && holderOf(lease) === workerId)
-    await inParallel(strays, async (lease) => {
-      await table.update(release(lease, workerId, undefined))
+    const items = this.#isScanning ? await table.scan({ consistent: true }) : undefined
+    const leases = items?.flatMap((item) => leaseFromItem(item) ?? []) ?? (await this.#owned.look(() => false)).found
+    const present = new Set(items?.flatMap((item) => entryFromItem(item)?.workerId ?? []))
+    await inParallel(leases, async (lease) => {
+      const holder = holderOf(lease)
+      if (holder === undefined || isFinished(lease)) return
+      const isLeft = successors.get(lease.leaseKey) === holder && !present.has(holder)
+      if (holder === workerId || isLeft) await table.update(release(lease, holder, undefined))
     })
   }
 
@@ -243,14 +253,22 @@ export class Fleet<Held extends HeldShard> {
   }
 
   async #scan(signal: AbortSignal): Promise<void> {
-    const { table, clock, workerId } = this.#options
+    const { table, clock, workerId, telemetry } = this.#options
     const sentAtMs = clock.monotonicMs()
     const items = await table.scan()
     const look = { sentAtMs, nowMs: clock.monotonicMs(), wallMs: clock.wallMs() }
     this.#view.observe(items, look)
     this.#lockSeenAtMs = sentAtMs
-    if (await this.#lock.consider(this.#view.leaderItem, look)) await this.#leader.lead(signal)
-    else this.#leader.rest()
+    if (await this.#lock.consider(this.#view.leaderItem, look)) {
+      await timed(
+        clock,
+        signal,
+        () => this.#leader.lead(signal),
+        (durationMs, failure) => telemetry.meter?.led(durationMs, failure),
+      )
+    } else {
+      this.#leader.rest()
+    }
     const { leases } = this.#view
     for (const lease of leases) {
       if (holderOf(lease) !== workerId || lease.owner !== workerId) this.#shards.get(lease.leaseKey)?.nudge()
@@ -266,7 +284,7 @@ export class Fleet<Held extends HeldShard> {
   }
 
   async #takeUp(leases: readonly Lease[], signal: AbortSignal): Promise<void> {
-    const { workerId, table, streams } = this.#options
+    const { workerId, table, streams, telemetry } = this.#options
     for (const shard of this.#shards.values()) {
       if (streams.find(shard.lease.streamIdentifier) === undefined) shard.stop()
     }
@@ -281,7 +299,10 @@ export class Fleet<Held extends HeldShard> {
       } else if (source === undefined) {
         streams.lookSoon()
       } else {
-        const holder = await LeaseHolder.acquire(lease, this.#options)
+        const holder = await LeaseHolder.acquire(lease, {
+          ...this.#options,
+          measures: telemetry.of(source.stream).measures,
+        })
         if (holder !== undefined) this.#start(holder, source)
       }
     })

@@ -13,7 +13,7 @@ import type { Condition, Item, ItemChange } from './table.ts'
 /** What the consumer calls on a DynamoDB client: one method, so that a test can stand in for it. */
 export type DynamoDB = Pick<DynamoDBClient, 'send'>
 
-export interface ScanOptions {
+interface ScanOptions {
   readonly consistent?: boolean
   /** Only the leases with this `leaseOwner`, and only their keys. */
   readonly ownedBy?: string

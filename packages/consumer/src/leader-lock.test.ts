@@ -146,7 +146,7 @@ describe('a follower', () => {
     const [a, b] = [lockOf('a'), lockOf('b')]
     await consider(a)
     expect(observe(b)).toBe(false)
-    await clock.advance(500)
+    await clock.advance(550)
     expect(observe(b)).toBe(false)
     await clock.advance(1)
     expect(observe(b)).toBe(true)
@@ -158,7 +158,7 @@ describe('a follower', () => {
     table.items.set('Leader', kclLock())
     const lock = lockOf('a')
     observe(lock)
-    await clock.advance(30_000)
+    await clock.advance(33_000)
     expect(observe(lock)).toBe(false)
     await clock.advance(1)
     expect(observe(lock)).toBe(true)

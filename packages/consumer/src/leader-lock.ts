@@ -22,6 +22,8 @@ export const LEADER_KEY = 'Leader'
 const HEARTBEATS = 3
 /** A KCL's lock lasts for four of its heartbeats: 120 s and 30 s. */
 const KCL_HEARTBEATS = 4
+/** A heartbeat that takes a little longer than the one before isn't missed. */
+const MISSED_HEARTBEATS = 1.1
 
 /**
  * The table's `Leader` item, as the KCL's lock client keeps it: whoever writes a new `recordVersionNumber` in time leads.
@@ -51,7 +53,7 @@ export class LeaderLock {
    */
   get isStale(): boolean {
     if (this.#abstains) return false
-    return this.#isReleased || this.#standstill.forMs(LEADER_KEY) > this.#heartbeatMs
+    return this.#isReleased || this.#standstill.forMs(LEADER_KEY) > MISSED_HEARTBEATS * this.#heartbeatMs
   }
 
   /** Takes in the item, as just read. */

@@ -5,7 +5,7 @@ import type { FleetView } from './fleet-view.ts'
 import { FormerStreams } from './former-streams.ts'
 import { inParallel } from './in-parallel.ts'
 import type { LeaderLock } from './leader-lock.ts'
-import { holderOf } from './lease.ts'
+import { holderOf, type Lease } from './lease.ts'
 import { assignTo, handOff } from './lease-changes.ts'
 import { StreamSyncs } from './stream-syncs.ts'
 import type { Streams } from './streams.ts'
@@ -82,12 +82,10 @@ export class Leader {
     const { assign, telemetry } = this.#options
     const workers = this.#view.workers().filter((worker) => worker.workerId !== workerId)
     if (workers.length === 0) return new Map()
-    const left = new Set<string>()
-    const leases = this.#view.assignable().map((lease) => {
-      if (lease.owner !== workerId || lease.state !== 'live') return lease
-      left.add(lease.leaseKey)
-      return { ...lease, owner: undefined, state: 'free' as const }
-    })
+    const left = new Set(this.#view.leases.filter((lease) => isHeldBy(lease, workerId)).map(({ leaseKey }) => leaseKey))
+    const leases = this.#view
+      .assignable()
+      .map((lease) => (left.has(lease.leaseKey) ? { ...lease, owner: undefined, state: 'free' as const } : lease))
     try {
       const moves = checkedMoves(assign, leases, workers).filter(({ leaseKey }) => left.has(leaseKey))
       return new Map(moves.map(({ leaseKey, to }) => [leaseKey, to]))
@@ -128,10 +126,17 @@ export class Leader {
     const reason = this.#view.freeReason(lease) ?? 'balance'
     const item = await table.update(reason === 'balance' ? handOff(lease, to) : assignTo(lease, to))
     // Refused: the lease has changed since it was seen. The next look tells how.
-    if (item === undefined) return
+    const stream = telemetry.of(streams.find(lease.streamIdentifier)?.stream ?? '')
+    if (item === undefined) {
+      stream.measures?.assignmentRefused()
+      return
+    }
     this.#view.update(item, clock.monotonicMs())
-    telemetry
-      .of(streams.find(lease.streamIdentifier)?.stream ?? '')
-      .emit({ type: 'leaseAssigned', shardId: lease.shardId, from: holderOf(lease), to, reason })
+    stream.emit({ type: 'leaseAssigned', shardId: lease.shardId, from: holderOf(lease), to, reason })
   }
+}
+
+/** And nobody is to have it next. */
+function isHeldBy({ owner, checkpointOwner }: Lease, workerId: string): boolean {
+  return owner === workerId && checkpointOwner === undefined
 }

@@ -3,8 +3,10 @@ import type { Position } from '@shardwise/records'
 import { ConsumerError } from './errors.ts'
 import { isSamePosition, type Lease, leaseFromItem } from './lease.ts'
 import { acquire, end, judgeRefusal, type Progress, release, renew } from './lease-changes.ts'
+import { REFUSED, type StreamMeasures } from './stream-meter.ts'
 import type { Item, ItemChange, Table } from './table.ts'
 import type { Telemetry } from './telemetry.ts'
+import { timed } from './timed.ts'
 import { uuid } from './uuid.ts'
 import { pause } from './waiting.ts'
 
@@ -15,6 +17,8 @@ export interface LeaseHolderContext {
   readonly clock: Clock
   readonly random: Random
   readonly telemetry: Telemetry
+  /** Told of every write to a held lease. */
+  readonly measures?: StreamMeasures | undefined
 }
 
 const RETRY_BACKOFF = { baseMs: 50, maxMs: 1_000 }
@@ -136,7 +140,7 @@ export class LeaseHolder {
     for (let attempt = 1; this.isHeld(); attempt++) {
       try {
         const sentAt = clock.monotonicMs()
-        const item = await orAborted(table.update(change), this.#lost.signal)
+        const item = await this.#update(change)
         if (item !== undefined) return this.#adopt(item, sentAt)
         const seen = await orAborted(table.read('lease', change.key), this.#lost.signal)
         const verdict = judgeRefusal(change, this.#lease, workerId, seen)
@@ -157,6 +161,18 @@ export class LeaseHolder {
     }
     if (!this.#over.signal.aborted) this.#loseIfExpired()
     return false
+  }
+
+  #update(change: ItemChange): Promise<Item | undefined> {
+    const { table, clock, measures } = this.#context
+    const signal = this.#lost.signal
+    return timed(
+      clock,
+      signal,
+      () => orAborted(table.update(change), signal),
+      (durationMs, failure, item) =>
+        measures?.leaseWritten(durationMs, failure ?? (item === undefined ? REFUSED : undefined)),
+    )
   }
 
   #adopt(item: Item, sentAt: number): boolean {

@@ -13,6 +13,7 @@ import {
   isShared,
   leasesOf,
   movement,
+  obstacleOf,
   suspendTableMigration,
   TABLE_MIGRATION_KEY,
   VERSION_KEY,
@@ -53,7 +54,7 @@ interface Found {
  *   for a missing permission
  */
 export async function openTable(options: OpenTableOptions, signal: AbortSignal): Promise<Table> {
-  const { dynamodb, tableName, tablePointInTimeRecovery, failoverTime, clock } = options
+  const { dynamodb, tableName, tablePointInTimeRecovery, failoverTime, clock, telemetry } = options
   const description = await ensureTable({ name: tableName, keyName: 'leaseKey' }, options, signal)
   const leaseTable = new DynamoDBTable(dynamodb, tableName, clock, hasOwnerIndex(description))
   let first: { readonly leases: ReadonlyMap<string, Lease>; readonly answeredAtMs: number } | undefined
@@ -68,7 +69,11 @@ export async function openTable(options: OpenTableOptions, signal: AbortSignal):
       await takeOver(found, options)
       continue
     }
-    first ??= { leases, answeredAtMs: clock.monotonicMs() }
+    const seen = { table: tableName, state: obstacleOf(found.state) }
+    if (first === undefined) {
+      first = { leases, answeredAtMs: clock.monotonicMs() }
+      telemetry.emit({ type: 'tableWatched', ...seen })
+    }
     const moved = movement(first.leases, leases)
     if (moved !== undefined) {
       const now = await findTables(leaseTable, options, signal)
@@ -77,7 +82,7 @@ export async function openTable(options: OpenTableOptions, signal: AbortSignal):
       throw inUse(tableName, now.state, moved)
     }
     if (sentAtMs - first.answeredAtMs > STANDSTILL_FACTOR * failoverTime) {
-      await takeOver(found, options)
+      if (await takeOver(found, options)) telemetry.emit({ type: 'tableTakenOver', ...seen })
       continue
     }
     await clock.sleep(Math.max(Math.min(MAX_POLL_MS, failoverTime / 10), POLL_MS_PER_LEASE * leases.size), signal)
@@ -85,10 +90,12 @@ export async function openTable(options: OpenTableOptions, signal: AbortSignal):
 }
 
 /** One step towards a table that ours may share. Where it is refused since something has changed, the next look tells what. */
-async function takeOver(found: Found, options: OpenTableOptions): Promise<void> {
+async function takeOver(found: Found, options: OpenTableOptions): Promise<boolean> {
   const { table, state, versionNote, versionTable, migrationNote } = found
-  if (!followsOurRules(state)) await versionTable.update(declareVersion(versionNote, options))
-  else if (migrationNote !== undefined) await table.update(suspendTableMigration(migrationNote, options))
+  const written = followsOurRules(state)
+    ? migrationNote && (await table.update(suspendTableMigration(migrationNote, options)))
+    : await versionTable.update(declareVersion(versionNote, options))
+  return written !== undefined
 }
 
 async function findTables(leaseTable: DynamoDBTable, options: OpenTableOptions, signal: AbortSignal): Promise<Found> {

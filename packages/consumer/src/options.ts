@@ -177,11 +177,17 @@ const workerId: OptionCheck = (value) =>
     ? `a name other than "${LEADER_KEY}", "${VERSION_KEY}" and "${TABLE_MIGRATION_KEY}" without "shardId-" in it`
     : undefined)
 
+// Source: the API reference of TagResource.
 const tags: OptionCheck = (value) =>
   objectWith()(value) ??
-  (Object.entries(value as object).every(([key, tag]) => key !== '' && typeof tag === 'string')
+  (Object.entries(value as object).every(
+    ([key, tag]) => key.length <= 128 && /^(?!aws:)./i.test(key) && typeof tag === 'string' && tag.length <= 256,
+  ) && Object.keys(value as object).length <= 50
     ? undefined
-    : 'an object of tags, each a string')
+    : 'at most 50 tags, each a string of up to 256 characters under a name of 1 to 128 that doesn\'t start with "aws:"')
+
+// Source: the API reference of CreateTable. An ARN names a table of another account.
+const TABLE_NAME = /^([\w.-]{3,255}|arn:.+)$/
 
 /** @throws {OptionError} for an option that is unknown, missing, or not what it must be */
 export function resolveOptions(given: ConsumerOptions): ResolvedOptions {
@@ -240,6 +246,14 @@ export function resolveOptions(given: ConsumerOptions): ResolvedOptions {
       `Consumer: expected either "stream" or "streams", got ${given.stream === undefined ? 'neither' : 'both'}.`,
     )
   }
+  const tableName = given.tableName ?? given.application
+  if (!TABLE_NAME.test(tableName)) {
+    throw new OptionError(
+      given.tableName === undefined ? 'application' : 'tableName',
+      `Consumer: the table's name, by default the application's, must be 3 to 255 letters, digits, "_", "-" or "." (or an ARN), ` +
+        `got ${JSON.stringify(tableName)}.`,
+    )
+  }
   const capacity = given.tableReadCapacity === undefined ? 'tableWriteCapacity' : 'tableReadCapacity'
   if (given[capacity] !== undefined && given.tableBillingMode !== 'PROVISIONED') {
     throw new OptionError(
@@ -254,7 +268,7 @@ export function resolveOptions(given: ConsumerOptions): ResolvedOptions {
     streams: given.streams,
     formerStreamWaitMs: given.formerStreamWaitMs ?? 3_600_000,
     workerId: given.workerId ?? `${hostname()}-${process.pid}-${uuid(random).slice(0, 8)}`,
-    tableName: given.tableName ?? given.application,
+    tableName,
     tableBillingMode: given.tableBillingMode ?? 'PAY_PER_REQUEST',
     tableReadCapacity: given.tableReadCapacity ?? 10,
     tableWriteCapacity: given.tableWriteCapacity ?? 10,

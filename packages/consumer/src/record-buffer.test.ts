@@ -63,7 +63,7 @@ function bufferOf(
     onMisplaced: (sequenceNumber, count) => told.misplaced.push([sequenceNumber, count]),
     onPoison: (sequenceNumber, _, attempt) => told.poison.push([sequenceNumber, attempt]),
   })
-  buffer.push(records)
+  buffer.push(records, 0)
   return { buffer, told, all: () => drain(buffer) }
 }
 

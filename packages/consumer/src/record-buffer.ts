@@ -17,11 +17,19 @@ export interface KinesisRecord {
   readonly arrivedAt: Date | undefined
 }
 
+/** What the service gave at once. */
+export interface Batch {
+  readonly cameAtMs: number
+  /** Kinesis records of it that aren't finished. */
+  left: number
+}
+
 /** A Kinesis record in memory. */
 export interface Source extends KinesisRecord {
   readonly stream: string
   readonly shardId: string
   readonly bytes: number
+  readonly batch: Batch
   /** One for being in the buffer, one for each of its user records that has been begun; at 0 it is finished. */
   uses: number
 }
@@ -78,13 +86,14 @@ export class RecordBuffer {
   }
 
   /** Returns the bytes that came in. */
-  push(records: readonly KinesisRecord[]): number {
+  push(records: readonly KinesisRecord[], nowMs: number): number {
     const { stream, shardId } = this.#options
+    const batch = { cameAtMs: nowMs, left: records.length }
     let total = 0
     for (const { sequenceNumber, partitionKey, data, arrivedAt } of records) {
       const bytes = data.byteLength + RECORD_OVERHEAD_BYTES
       total += bytes
-      this.#sources.push({ stream, shardId, sequenceNumber, partitionKey, data, arrivedAt, bytes, uses: 1 })
+      this.#sources.push({ stream, shardId, sequenceNumber, partitionKey, data, arrivedAt, bytes, batch, uses: 1 })
     }
     return total
   }

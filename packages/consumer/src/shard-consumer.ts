@@ -92,6 +92,8 @@ export class ShardConsumer {
   #state: ShardState = 'waiting'
   readonly #nudge = new Wakeup()
   #isNudged = false
+  /** User records that were counted as handled. */
+  #counted = 0
   /** Who is to have the lease next, if this worker gives it back. */
   #successor: string | undefined
 
@@ -109,6 +111,7 @@ export class ShardConsumer {
       maxAheadRecords: context.maxAheadRecords,
       now: () => context.clock.monotonicMs(),
       onProgress: () => this.#progress.wake(),
+      onBatchFinished: (durationMs) => context.telemetry.measures?.answerHandled(shardId, durationMs),
       onMisplaced: (sequenceNumber, count) =>
         context.telemetry.emit({
           type: 'misplacedRecords',
@@ -221,8 +224,16 @@ export class ShardConsumer {
         await this.#handlersSettled(closeTimeout)
       }
       this.#handlers.abort(new ConsumerError('ERR_LEASE_LOST', `${shardId} is no longer this worker's.`, { shardId }))
+      this.#countHandled()
       this.#state = 'over'
     }
+  }
+
+  /** At each renewal and at the end: not for each record. */
+  #countHandled(): void {
+    const { finishedRecords } = this.#queue
+    this.#context.telemetry.measures?.userRecordsHandled(this.shardId, finishedRecords - this.#counted)
+    this.#counted = finishedRecords
   }
 
   async #renew(): Promise<void> {
@@ -232,6 +243,7 @@ export class ShardConsumer {
     // From one start to the next: the time that a slow table takes counts against the lease already.
     for (let lastMs = clock.monotonicMs(); await this.#renewalIsDue(lastMs, signal); ) {
       lastMs = clock.monotonicMs()
+      this.#countHandled()
       const throughputKBps = throughput.at(lastMs, this.#reader.readBytes)
       await this.#holder.renew({ checkpoint: this.#queue.checkpoint, throughputKBps })
       this.#noticeHandoff()

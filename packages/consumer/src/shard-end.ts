@@ -5,6 +5,7 @@ import { shardsOf } from './shard-list.ts'
 import type { ChildShard } from './shard-reader.ts'
 import { leaseKeyOf, type StreamSource } from './stream-source.ts'
 import type { Table } from './table.ts'
+import type { StreamTelemetry } from './telemetry.ts'
 
 /**
  * Makes sure that every child of a shard that has been read to its end has a lease, before the shard itself is marked
@@ -17,7 +18,17 @@ import type { Table } from './table.ts'
 export async function createChildLeases(
   shardId: string,
   children: readonly ChildShard[],
-  { table, kinesis, source }: { readonly table: Table; readonly kinesis: Kinesis; readonly source: StreamSource },
+  {
+    table,
+    kinesis,
+    source,
+    telemetry,
+  }: {
+    readonly table: Table
+    readonly kinesis: Kinesis
+    readonly source: StreamSource
+    readonly telemetry?: StreamTelemetry
+  },
   signal: AbortSignal,
 ): Promise<boolean> {
   const { stream, identifier } = source
@@ -32,7 +43,7 @@ export async function createChildLeases(
   }
   for (const { shardId: childId, hashRange, parentShardIds } of children) {
     signal.throwIfAborted()
-    await table.update(
+    const created = await table.update(
       create({
         streamIdentifier: identifier,
         shardId: childId,
@@ -42,6 +53,7 @@ export async function createChildLeases(
         startMs: undefined,
       }),
     )
+    if (created !== undefined) telemetry?.emit({ type: 'leasesCreated', shardIds: [childId] })
   }
   return true
 }

@@ -179,3 +179,40 @@ test('whatever runs, fails and finishes in whatever order: each key in order and
     { numRuns: 300 },
   )
 })
+
+test('what came at once is finished with the last of it, whatever comes after', () => {
+  let nowMs = 0
+  const finished: number[] = []
+  const queue = new ShardQueue({
+    stream: 'flights',
+    shardId: 'shardId-000000000000',
+    hashRange: FULL_HASH_RANGE,
+    checkpoint: TRIM_HORIZON,
+    dropMisplaced: false,
+    maxAheadRecords: 1_000,
+    now: () => nowMs,
+    onBatchFinished: (durationMs) => finished.push(durationMs),
+    onProgress: () => {},
+    onMisplaced: () => {},
+    onPoison: () => {},
+  })
+  queue.push([record(0, 'a'), record(1, 'b')])
+  nowMs = 100
+  queue.push([record(2, 'c')])
+  const running = [0, 1, 2].map(() => {
+    const work = queue.take()!
+    queue.running(work)
+    return work
+  })
+  // A Kinesis record is finished when the one behind it is asked for.
+  expect(queue.take()).toBeUndefined()
+  nowMs = 150
+  queue.finished(running[0]!)
+  expect(finished).toEqual([])
+  queue.finished(running[2]!)
+  expect(finished).toEqual([50])
+  nowMs = 400
+  queue.finished(running[1]!)
+  expect(finished).toEqual([50, 400])
+  expect(queue.finishedRecords).toBe(3)
+})

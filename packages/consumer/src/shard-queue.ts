@@ -9,6 +9,8 @@ export interface ShardQueueOptions extends Omit<RecordBufferOptions, 'onNothing'
   readonly maxAheadRecords: number
   /** Now, on a monotonic clock, in milliseconds. */
   readonly now: () => number
+  /** Everything that came at once is finished, so long after it came. */
+  readonly onBatchFinished?: ((durationMs: number) => void) | undefined
   /** Something was finished since the last time: there may be room, or nothing left. */
   readonly onProgress: () => void
 }
@@ -41,17 +43,20 @@ export class ShardQueue {
   readonly #maxAheadRecords: number
   readonly #now: () => number
   readonly #onProgress: () => void
+  readonly #onBatchFinished: ((durationMs: number) => void) | undefined
   #draining = false
   #progressed = false
   #bufferedBytes = 0
   #bufferedRecords = 0
   #running = 0
+  #finishedRecords = 0
 
   constructor(options: ShardQueueOptions) {
     this.#watermark = new Watermark(options.checkpoint)
     this.#maxAheadRecords = options.maxAheadRecords
     this.#now = options.now
     this.#onProgress = options.onProgress
+    this.#onBatchFinished = options.onBatchFinished
     this.#buffer = new RecordBuffer({
       ...options,
       onNothing: (sequenceNumber, subSequenceNumber) => this.#watermark.pass(sequenceNumber, subSequenceNumber),
@@ -95,8 +100,13 @@ export class ShardQueue {
     return this.idle && this.#buffer.empty
   }
 
+  /** User records finished so far. */
+  get finishedRecords(): number {
+    return this.#finishedRecords
+  }
+
   push(records: readonly KinesisRecord[]): void {
-    this.#bufferedBytes += this.#buffer.push(records)
+    this.#bufferedBytes += this.#buffer.push(records, this.#now())
     this.#bufferedRecords += records.length
   }
 
@@ -135,6 +145,7 @@ export class ShardQueue {
   /** The handler is done with it. */
   finished(work: Work): void {
     this.#progressed = true
+    this.#finishedRecords++
     if (!work.begun) {
       this.#watermark.pass(work.sequenceNumber, work.subSequenceNumber)
       return
@@ -202,5 +213,6 @@ export class ShardQueue {
     this.#bufferedBytes -= source.bytes
     this.#bufferedRecords--
     this.#progressed = true
+    if (--source.batch.left === 0) this.#onBatchFinished?.(this.#now() - source.batch.cameAtMs)
   }
 }

@@ -21,6 +21,7 @@ import type { KinesisRecord } from './record-buffer.ts'
 import type { Retention } from './retention.ts'
 import { shardsOf } from './shard-list.ts'
 import type { StreamTelemetry } from './telemetry.ts'
+import { timed } from './timed.ts'
 
 /** A shard that goes on where another ended. */
 export interface ChildShard {
@@ -116,7 +117,7 @@ export class ShardReader {
   }
 
   async #read(signal: AbortSignal): Promise<GetRecordsCommandOutput> {
-    const { kinesis, stream, maxRecords } = this.#options
+    const { kinesis, stream, shardId, maxRecords, clock, telemetry } = this.#options
     this.#iterator ??= await this.#newIterator(signal)
     const command = new GetRecordsCommand({
       ShardIterator: this.#iterator,
@@ -124,14 +125,24 @@ export class ShardReader {
       ...(stream.startsWith('arn:') && { StreamARN: stream }),
     })
     this.#expiry.sending()
-    return await orAborted(kinesis.send(command, { abortSignal: signal }), signal)
+    return await timed(
+      clock,
+      signal,
+      () => orAborted(kinesis.send(command, { abortSignal: signal }), signal),
+      (durationMs, failure) => telemetry.measures?.recordsAsked(shardId, durationMs, failure),
+    )
   }
 
   async #newIterator(signal: AbortSignal): Promise<string> {
-    const { kinesis, stream, shardId } = this.#options
+    const { kinesis, stream, shardId, clock, telemetry } = this.#options
     const position = this.#startingPosition()
     const command = new GetShardIteratorCommand({ ...streamReference(stream), ShardId: shardId, ...position })
-    const { ShardIterator } = await orAborted(kinesis.send(command, { abortSignal: signal }), signal)
+    const { ShardIterator } = await timed(
+      clock,
+      signal,
+      () => orAborted(kinesis.send(command, { abortSignal: signal }), signal),
+      (durationMs, failure) => telemetry.measures?.iteratorAsked(durationMs, failure),
+    )
     if (ShardIterator === undefined) throw new Error('GetShardIterator answered without an iterator')
     this.#expiry.iteratorTaken(position.StartingSequenceNumber)
     return ShardIterator

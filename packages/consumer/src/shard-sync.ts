@@ -35,7 +35,7 @@ export type InitialPosition = 'TRIM_HORIZON' | 'LATEST' | { readonly timestamp: 
  * @param nowMs when they were listed, on the service's clock
  */
 export function firstLeases(shards: readonly Shard[], initialPosition: InitialPosition, nowMs: number): MissingLease[] {
-  return inOrder(shards).map((shard) => newLease(shard, startAt(initialPosition, nowMs)))
+  return inOrder(topmost(shards, shards)).map((shard) => newLease(shard, startAt(initialPosition, nowMs)))
 }
 
 type KnownLease = Pick<Lease, 'shardId' | 'checkpoint' | 'hashRange' | 'startMs'>
@@ -85,9 +85,9 @@ export function missingLeases(
   const visited = new Set<string>()
 
   const isPast = ({ shardId, hashRange }: Shard): boolean =>
-    leaseRanges.some(hashRange, () => false)
+    leaseRanges.some(hashRange, (lease) => lease.isTold && compareShardIds(lease.shardId, shardId) > 0)
   const isAfterStart = ({ shardId, hashRange }: Shard): boolean =>
-    leaseRanges.some(hashRange, () => false)
+    leaseRanges.some(hashRange, (lease) => compareShardIds(lease.shardId, shardId) < 0)
 
   const unread = memoized((shardId): Shard | undefined => {
     const shard = leased.has(shardId) ? undefined : listed.get(shardId)
@@ -95,17 +95,17 @@ export function missingLeases(
   })
   const isCarried = memoized((shardId): boolean => {
     const lease = leased.get(shardId)
-    if (lease !== undefined) return true
+    if (lease !== undefined) return !isFinished(lease)
     return unread(shardId)?.parentShardIds.some(isCarried) ?? false
   })
 
   const startOf = (shard: Shard): Start => {
     if (initialPosition !== 'LATEST') return startAt(initialPosition, nowMs)
-    const isWhole = isAfterStart(shard) || false
-    return isWhole ? OLDEST : startAt('LATEST', nowMs)
+    const isWhole = isAfterStart(shard) || (sinceMs === undefined && shard.endingSequenceNumber !== undefined)
+    return isWhole ? OLDEST : startAt('LATEST', Math.min(nowMs, sinceMs ?? nowMs))
   }
   const isStart = (shard: Shard): boolean =>
-    (initialPosition === 'LATEST' && !isAfterStart(shard))
+    openAtStart?.has(shard.shardId) ?? (initialPosition === 'LATEST' && !isAfterStart(shard))
 
   function visit(shard: Shard): void {
     if (visited.has(shard.shardId)) return
@@ -123,7 +123,7 @@ export function missingLeases(
     if (shard !== undefined) visit(shard)
   }
   const found = shards.filter(({ shardId }) => missing.has(shardId))
-  return inOrder(found).flatMap(({ shardId }) => missing.get(shardId) ?? [])
+  return inOrder(topmost(found, shards)).flatMap(({ shardId }) => missing.get(shardId) ?? [])
 }
 
 /**
@@ -205,7 +205,7 @@ export function deletableLeases(leases: readonly Lease[], shards: readonly Shard
     if (children.length > 0 && children.every((child) => child !== undefined && isStarted(child))) {
       return [{ lease, reason: 'finished' }]
     }
-    if (children.length > 99) return []
+    if (children.some((child) => child !== undefined && !isStarted(child))) return []
     return !listed.has(lease.shardId) && isBeingReadBelow(lease) ? [{ lease, reason: 'gone' }] : []
   })
 }

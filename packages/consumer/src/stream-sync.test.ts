@@ -3,7 +3,7 @@ import { FULL_HASH_RANGE, type HashRange, type Position, SHARD_END, splitEvenly 
 import { beforeEach, describe, expect, test } from 'vitest'
 import { ListedStream, notFound } from '../test/listed-stream.ts'
 import { MemoryTable } from '../test/memory-table.ts'
-import { named, read } from '../test/reading.ts'
+import { named, read, refusal } from '../test/reading.ts'
 import { TREE_A } from '../test/shard-trees.ts'
 import { type Lease, leaseFromItem } from './lease.ts'
 import { create } from './lease-changes.ts'
@@ -150,6 +150,28 @@ describe('a creation at the tip that stopped half-way', () => {
       startMs: START,
     })
     expect([...table.items.keys()].sort()).toEqual(['s0', 's1'])
+  })
+
+  test('and with the oldest that are listed, where the service refuses to look so far back', async () => {
+    const started = open('s1', HIGH)
+    stream.shards = [open('s0', LOW), started]
+    const sync = syncOf('LATEST')
+    await isSynced(sync)
+    table.items.delete('s0')
+    const child = (id: string, range: HashRange) => ({ ...open(id, range, '300'), parentShardIds: ['s0'] })
+    stream.shards = [
+      { ...open('s0', LOW), endingSequenceNumber: '200' },
+      started,
+      child('s2', LOWER),
+      child('s3', UPPER),
+    ]
+    stream.serviceTime = new Date(START + 60_000)
+    stream.answer = (filter) => filter && refusal('InvalidArgumentException')
+    await isSynced(sync)
+    expect([...table.items.keys()].sort()).toEqual(['s0', 's1'])
+    stream.answer = (filter) => filter && refusal('LimitExceededException')
+    table.items.delete('s0')
+    await expect(isSynced(sync)).rejects.toThrow('LimitExceededException')
   })
 })
 

@@ -1,4 +1,4 @@
-import type { Clock, Kinesis, ListShardsOptions, Shard } from '@shardwise/core'
+import { type Clock, classifyError, type Kinesis, type ListShardsOptions, type Shard } from '@shardwise/core'
 import { findHoles, findOverlaps } from '@shardwise/records'
 import { ConsumerError } from './errors.ts'
 import { inParallel } from './in-parallel.ts'
@@ -167,7 +167,11 @@ export class StreamSync {
     }
     // What came since the start in shards that are closed by now counts, what came before in their ancestors doesn't.
     const filter: ListShardsOptions['filter'] = { Type: 'AT_TIMESTAMP', Timestamp: new Date(sinceMs) }
-    const open = await shardsOf(kinesis, stream, { signal, filter })
+    const open = await shardsOf(kinesis, stream, { signal, filter }).catch((error: unknown) => {
+      if (error instanceof ConsumerError || classifyError(error) !== 'fatal') throw error
+      // Where the service takes so old a time for none: all that is still listed is younger.
+      return []
+    })
     const openAtStart = new Set(open.map(({ shardId }) => shardId))
     return missingLeases(shards, leases, initialPosition, listedAtMs, openAtStart)
   }

@@ -6,6 +6,7 @@ import { StreamSync } from './stream-sync.ts'
 import type { Streams } from './streams.ts'
 import type { Table } from './table.ts'
 import type { Telemetry } from './telemetry.ts'
+import { timed } from './timed.ts'
 
 export interface StreamSyncsOptions {
   readonly table: Table
@@ -53,13 +54,20 @@ export class StreamSyncs {
       ({ source, sync, waitUntilMs }) => sync.isDue(this.#view.leasesOf(source.identifier)) && nowMs >= waitUntilMs,
     )
     if (due.length === 0) return false
+    const { clock, telemetry } = this.#options
     await this.#options.lookAgain()
     let changed = false
     let failed: { readonly error: unknown } | undefined
     await inParallel(due, async (entry) => {
       try {
         const leases = this.#view.leasesOf(entry.source.identifier)
-        changed = (await entry.sync.sync(leases, signal)) || changed
+        const sync = timed(
+          clock,
+          signal,
+          () => entry.sync.sync(leases, signal),
+          (durationMs, failure) => telemetry.of(entry.source.stream).measures?.shardsSynced(durationMs, failure),
+        )
+        changed = (await sync) || changed
         entry.failures = 0
       } catch (error) {
         signal.throwIfAborted()

@@ -24,8 +24,8 @@ export interface TableCreationOptions {
   readonly tableDeletionProtection: boolean
 }
 
-/** A table as it must be: its name, the name of its key (a string), and whether leases are in it. */
-export interface TableSchema {
+/** A table as it must be: its name, and that of its key, a string. */
+interface TableSchema {
   readonly name: string
   readonly keyName: 'leaseKey' | 'key' | 'wid'
 }

@@ -39,7 +39,7 @@ export function isShared(state: ApplicationState): boolean {
 }
 
 /** Who writes a note, and when. */
-export interface Author {
+interface Author {
   readonly workerId: string
   readonly clock: Clock
 }
@@ -111,17 +111,24 @@ function workerOf(lease: Lease): string {
   return holder === undefined ? 'nobody' : `the worker "${holder}"`
 }
 
+/** What keeps ours from sharing the table, as the KCL calls it. */
+export function obstacleOf({ version, tableMigration }: ApplicationState): string {
+  if (version === undefined) return 'KCL 1.x or 2.x'
+  return version === VERSION_3X ? String(tableMigration) : version
+}
+
 /** @param moved from {@link movement} */
-export function inUse(table: string, { version, tableMigration }: ApplicationState, moved: string): ConsumerError {
-  const state =
-    version === undefined
-      ? `nothing in it says that they follow the rules of the KCL 3.x, so they are a KCL 1.x's or 2.x's`
-      : tableMigration === MIGRATION_PENDING
-        ? `they are moving the application to a single table (${tableMigration})`
-        : `they follow the rules of ${version}`
+export function inUse(table: string, state: ApplicationState, moved: string): ConsumerError {
+  const obstacle = obstacleOf(state)
+  const reason =
+    state.version === undefined
+      ? `nothing in it says that they follow the rules of the KCL 3.x, so they are of a ${obstacle}`
+      : followsOurRules(state)
+        ? `they are moving the application to a single table (${obstacle})`
+        : `they follow the rules of ${obstacle}`
   return new ConsumerError(
     'ERR_TABLE',
-    `Table "${table}" is in use by workers that Shardwise can't run beside: ${moved} while this worker watched, and ${state}. ` +
+    `Table "${table}" is in use by workers that Shardwise can't run beside: ${moved} while this worker watched, and ${reason}. ` +
       'Stop all of them and start this worker again: it goes on from their checkpoints. Nothing was written to the table. ' +
       'To run both at once, complete the upgrade of the others first, until they run with CLIENT_VERSION_3X.',
   )

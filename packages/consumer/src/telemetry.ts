@@ -1,5 +1,7 @@
 import type { Logger } from '@shardwise/core'
 import type { Position } from '@shardwise/records'
+import type { ConsumerMeter } from './consumer-meter.ts'
+import type { StreamMeasures } from './stream-meter.ts'
 
 /** Everything the consumer tells of itself, through `onEvent`. */
 export type ConsumerEvent = FleetEvent | (StreamEvent & { readonly stream: string })
@@ -140,15 +142,24 @@ export type StreamEvent =
 /** Tells what happens to one stream and its shards. */
 export interface StreamTelemetry {
   emit(event: StreamEvent): void
+  /** For what is measured besides; undefined where nothing is. */
+  readonly measures?: StreamMeasures | undefined
 }
 
-/** Tells events to the listener and, the notable ones, to the log. */
+/** Tells events to the listener, the metrics and, the notable ones, the log. */
 export class Telemetry {
   readonly #logger: Logger
   readonly #listener: ((event: ConsumerEvent) => void) | undefined
   readonly #base: object
+  readonly meter: ConsumerMeter | undefined
 
-  constructor(logger: Logger, listener: ((event: ConsumerEvent) => void) | undefined, base: object) {
+  constructor(
+    logger: Logger,
+    listener: ((event: ConsumerEvent) => void) | undefined,
+    base: object,
+    meter?: ConsumerMeter | undefined,
+  ) {
+    this.meter = meter
     this.#logger = logger
     this.#listener = listener
     this.#base = base
@@ -156,10 +167,11 @@ export class Telemetry {
 
   /** @param stream its name or ARN */
   of(stream: string): StreamTelemetry {
-    return { emit: (event) => this.emit({ ...event, stream }) }
+    return { emit: (event) => this.emit({ ...event, stream }), measures: this.meter?.of(stream) }
   }
 
   emit(event: ConsumerEvent): void {
+    this.meter?.observe(event)
     if (event.type !== 'recordsRead') this.#log(event)
     try {
       this.#listener?.(event)

@@ -5,7 +5,7 @@ import { type Clock, createKinesisClient, type Kinesis, listShards, silentLogger
 import { type Local, startLocal } from '@shardwise/local'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { Consumer } from '../src/consumer.ts'
-import type { DynamoDB } from '../src/dynamodb-table.ts'
+import type { DynamoDB } from '../src/items-table.ts'
 import type { ConsumerOptions } from '../src/options.ts'
 import type { ConsumerEvent } from '../src/telemetry.ts'
 

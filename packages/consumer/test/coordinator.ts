@@ -35,6 +35,7 @@ export class Coordinator {
   readonly leader: Leader
   readonly presence: WorkerPresence
   readonly #options: CoordinatorOptions
+  #lastLook: Look = { sentAtMs: 0, nowMs: 0, wallMs: 0 }
 
   constructor(workerId: string, options: CoordinatorOptions) {
     this.workerId = workerId
@@ -102,8 +103,6 @@ export class Coordinator {
     return this.events.filter((event) => event.type === type).map(({ type: _, ...rest }) => rest as never)
   }
 
-  #lastLook: Look = { sentAtMs: 0, nowMs: 0, wallMs: 0 }
-
   async #timed<T>(ask: () => Promise<T>): Promise<[T, Look]> {
     const { clock } = this.#options
     const sentAtMs = clock.monotonicMs()
@@ -112,7 +111,7 @@ export class Coordinator {
   }
 }
 
-/** As many leases a worker, in the order of the given names, as `table` says; handoffs count for the next owner. */
+/** How many leases each of the workers has; one that is being handed off counts for its next owner. */
 export function countsOf(table: { readonly items: ReadonlyMap<string, Item> }, workerIds: readonly string[]): number[] {
   const counts = new Map(workerIds.map((workerId) => [workerId, 0]))
   for (const lease of leasesIn(table)) {
@@ -152,7 +151,7 @@ export async function hold(
 }
 
 /** A stream of so many shards, as ListShards tells of it. Named by their place: `shardId-000000000007`. */
-export function shardsOf(count: number, parentOf?: (index: number) => string): object[] {
+export function shardsOf(count: number): object[] {
   const width = (MAX_HASH_KEY + 1n) / BigInt(count)
   return Array.from({ length: count }, (_, index) => ({
     ShardId: shardIdOf(index),
@@ -161,7 +160,6 @@ export function shardsOf(count: number, parentOf?: (index: number) => string): o
       EndingHashKey: String(index === count - 1 ? MAX_HASH_KEY : BigInt(index + 1) * width - 1n),
     },
     SequenceNumberRange: { StartingSequenceNumber: String(index + 1) },
-    ...(parentOf && { ParentShardId: parentOf(index) }),
   }))
 }
 

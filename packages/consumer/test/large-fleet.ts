@@ -89,7 +89,7 @@ export class LargeFleet {
     this.#shards = shards
   }
 
-  /** Starts workers, all within a second. */
+  /** Starts workers, all within a tenth of a second. */
   start(count: number): void {
     const before = this.#alive.size
     for (let index = 0; index < count; index++) this.#start(`worker-${String(before + index).padStart(4, '0')}`)
@@ -182,7 +182,7 @@ export class LargeFleet {
       consume: (holder) => new IdleShard(holder, this.#clock, 0.45 * FAILOVER_MS),
     })
     this.#alive.set(workerId, { die, fleet })
-    void this.#clock.sleep(random() * 1_000).then(() => fleet.run(new AbortController().signal))
+    void this.#clock.sleep(random() * 100).then(() => fleet.run(new AbortController().signal))
   }
 
   /** The table as one worker reaches it, until it dies: then nothing it asks is ever answered. */

@@ -266,7 +266,7 @@ describe('a table that ours may share', () => {
 })
 
 const STATES: { state: string; start: () => Promise<ModelledDynamoDB>; said: string }[] = [
-  { state: 'of the KCL 1.x or 2.x', start: oldApplication, said: "so they are a KCL 1.x's or 2.x's" },
+  { state: 'of the KCL 1.x or 2.x', start: oldApplication, said: 'so they are of a KCL 1.x or 2.x' },
   ...['CLIENT_VERSION_UPGRADE_FROM_2X', 'CLIENT_VERSION_2X', 'CLIENT_VERSION_3X_WITH_ROLLBACK'].flatMap((version) => [
     {
       state: `in ${version}, in one table`,
@@ -282,7 +282,7 @@ const STATES: { state: string; start: () => Promise<ModelledDynamoDB>; said: str
   {
     state: 'in three tables that say nothing yet',
     start: () => threeTables([]),
-    said: "so they are a KCL 1.x's or 2.x's",
+    said: 'so they are of a KCL 1.x or 2.x',
   },
   {
     state: 'that is moving from three tables to one',
@@ -296,6 +296,8 @@ const STATES: { state: string; start: () => Promise<ModelledDynamoDB>; said: str
 ]
 
 describe.each(STATES)('an application $state', ({ start, said }) => {
+  const obstacle = /^(KCL 1\.x or 2\.x|CLIENT_VERSION_\w+|TABLE_MIGRATION_STATUS_PENDING)$/
+
   test('whose leases are renewed is refused, and nothing is written', async () => {
     const world = await start()
     world.keepRenewing(SHARD_0)
@@ -323,6 +325,9 @@ describe.each(STATES)('an application $state', ({ start, said }) => {
     const all = await table.scan()
     expect(all.filter(({ cv }) => cv !== undefined)).toMatchObject([{ ...VERSION, cv: { S: 'CLIENT_VERSION_3X' } }])
     expect(all.filter(({ checkpoint }) => checkpoint !== undefined)).toEqual(leases)
+    const types = world.events.map(({ type }) => type)
+    expect(types).toEqual(['tableWatched', 'tableTakenOver'])
+    expect(world.events[0]).toMatchObject({ table: NAME, state: expect.stringMatching(obstacle) })
     expect(all.find(({ tm }) => tm !== undefined)?.tm?.S).not.toBe('TABLE_MIGRATION_STATUS_PENDING')
     world.calls.length = 0
     await world.opened()

@@ -77,9 +77,13 @@ describe('the metrics', () => {
   })
 })
 
-test('every event is in the docs', () => {
-  const events = named(source.split('/** Tells what happens')[0] ?? '', /readonly type: '(\w+)'/g)
+test('every event is in the docs, with its fields', () => {
+  const declared = source.split('/** Tells what happens')[0] ?? ''
+  const events = [...declared.matchAll(/readonly type: '(\w+)'([^}]*)\}/g)].map(([, type, rest = '']) =>
+    [type, ...named(rest, /readonly (\w+):/g)].join(' '),
+  )
   expect(events.length).toBeGreaterThan(20)
-  const documented = named(section("The consumer's events"), /^\| `(\w+)` \|/gm)
+  const rows = [...section("The consumer's events").matchAll(/^\| `(\w+)` \|.*\| ([^|]*) \|$/gm)]
+  const documented = rows.map(([, type, fields = '']) => [type, ...named(fields, /`(\w+)`/g)].join(' '))
   expect(documented.toSorted()).toEqual(events.toSorted())
 })
