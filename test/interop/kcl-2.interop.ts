@@ -1,9 +1,14 @@
 import { expect, test } from 'vitest'
+import type { WorkerEvent } from './event-log.ts'
 import { Stage } from './stage.ts'
 
 const RECORDS = 2_000
 
-test('beside running workers of the KCL 2 we refuse to start, and take over when they have stopped', async () => {
+function isRefusal(event: WorkerEvent): boolean {
+  return event.event === 'failed' && event.code === 'ERR_TABLE'
+}
+
+test('beside running workers of the KCL 2 we refuse to start, take over when they have stopped, and can go back', async () => {
   await using stage = await Stage.open('kcl-two', 3)
   const kcl = stage.kcl('2', 'kcl')
   stage.took('a KCL 2 makes its table', await kcl.ready(120_000))
@@ -11,10 +16,7 @@ test('beside running workers of the KCL 2 we refuse to start, and take over when
   await stage.delivered()
 
   const early = stage.shardwise('early')
-  stage.took(
-    'we refuse',
-    await early.tells('its refusal', (event) => event.event === 'failed' && event.code === 'ERR_TABLE'),
-  )
+  stage.took('we refuse', await early.tells('its refusal', isRefusal))
   expect(early.events().some(({ event }) => event === 'started')).toBe(false)
   await stage.put(RECORDS)
   await stage.delivered()
@@ -24,9 +26,38 @@ test('beside running workers of the KCL 2 we refuse to start, and take over when
 
   await stage.put(RECORDS)
   const ours = stage.shardwise('ours')
-  stage.took('it has stopped, we take over', await stage.readBy([ours]))
+  stage.took('it has stopped: until we read', await stage.readBy([ours]))
+  await stage.delivered()
+  expect(stage.repeats()).toBe(0)
+  await ours.stop()
+
+  // A KCL 2 takes every item for a lease, and fails on one that is none.
+  const others = (await stage.items())
+    .flatMap(({ leaseKey }) => leaseKey?.S ?? [])
+    .filter((key) => !key.startsWith('shardId-'))
+  expect(others).toEqual(['Migration3.0'])
+  for (const key of others) await stage.deleteItem(key)
+  await stage.put(RECORDS)
+  const back = stage.kcl('2', 'back')
+  await back.ready()
+  stage.took('we have stopped: until a KCL 2 reads', await stage.readBy([back]))
   await stage.delivered()
   expect(stage.repeats()).toBe(0)
   stage.expectOrder()
-  await ours.stop()
+}, 240_000)
+
+test('beside a KCL 3 that keeps the rules of the KCL 2 we refuse to start, and take over when it has stopped', async () => {
+  await using stage = await Stage.open('upgrading', 3)
+  const kcl = stage.kcl('3.5', 'kcl', { clientVersion: 'CLIENT_VERSION_CONFIG_COMPATIBLE_WITH_2X' })
+  await kcl.ready(120_000)
+  await stage.put(RECORDS)
+  await stage.delivered()
+
+  await stage.shardwise('early').tells('its refusal', isRefusal)
+  await kcl.stop()
+  await stage.put(RECORDS)
+  await stage.readBy([stage.shardwise('ours')])
+  await stage.delivered()
+  expect(stage.repeats()).toBe(0)
+  stage.expectOrder()
 }, 240_000)

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
-import { type AttributeValue, ScanCommand } from '@aws-sdk/client-dynamodb'
+import { type AttributeValue, DeleteItemCommand, PutItemCommand, ScanCommand } from '@aws-sdk/client-dynamodb'
 import {
   DescribeStreamSummaryCommand,
   type KinesisClient,
@@ -161,6 +161,16 @@ export class Stage implements AsyncDisposable {
       new ScanCommand({ TableName: `${this.application}${suffix}`, ConsistentRead: true }),
     )
     return Items
+  }
+
+  async putItem(item: Item, suffix = ''): Promise<void> {
+    const TableName = `${this.application}${suffix}`
+    await this.#dynamodb.client.send(new PutItemCommand({ TableName, Item: item }))
+  }
+
+  async deleteItem(leaseKey: string): Promise<void> {
+    const Key = { leaseKey: { S: leaseKey } }
+    await this.#dynamodb.client.send(new DeleteItemCommand({ TableName: this.application, Key }))
   }
 
   /** The leases of shards that aren't finished, by stream and shard. */

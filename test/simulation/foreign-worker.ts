@@ -55,6 +55,7 @@ export class ForeignWorker implements FleetMember {
   readonly workerId: string
   readonly plan: WorkerPlan
   readonly excessBytes = 0
+  readonly isLeader = false
   readonly #surroundings: ForeignSurroundings
   readonly #client: DynamoDB
   readonly #held = new Map<string, Held>()

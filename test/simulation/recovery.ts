@@ -128,6 +128,8 @@ export class Recovery {
 
   async #closeWorkers(): Promise<void> {
     const workers = this.#options.programs.workers
+    // A lock that was written by a request that came too late is nobody's.
+    const leaders = workers.filter(({ isLeader }) => isLeader)
     await this.#within(
       Promise.all(workers.map((worker) => worker.close())),
       CLOSE_MS,
@@ -136,10 +138,10 @@ export class Recovery {
     )
     const left = this.#options.dynamodb
       .items()
-      .filter(({ leaseKey, ownerName }) =>
-        workers.some(
-          ({ workerId, plan }) => !plan.isForeign && (leaseKey?.S === workerId || ownerName?.S === workerId),
-        ),
+      .filter(
+        ({ leaseKey, ownerName }) =>
+          workers.some(({ workerId, plan }) => !plan.isForeign && leaseKey?.S === workerId) ||
+          leaders.some(({ workerId }) => ownerName?.S === workerId),
       )
     if (left.length > 0) {
       this.#object(

@@ -50,6 +50,7 @@ export interface FleetMember {
   readonly shards: string[]
   /** Those of them that it reads, or waits for the parents of. */
   readonly readShards: string[]
+  readonly isLeader: boolean
   /** Bytes beyond what it may hold. */
   readonly excessBytes: number
   close(): Promise<void>
@@ -120,6 +121,10 @@ export class SimulatedWorker implements FleetMember {
 
   get shards(): string[] {
     return this.#consumer.status().shards.map(keyOf)
+  }
+
+  get isLeader(): boolean {
+    return this.#consumer.status().leader
   }
 
   get excessBytes(): number {

@@ -222,6 +222,23 @@ describe('a worker', () => {
     expect(look(90_001, java(30)).workers).toEqual(['me'])
   })
 
+  test('of the KCL that stopped and left its entry behind is given a lease once, not again and again', () => {
+    const { look } = viewer()
+    look(0, lease(1, 'a'), java(0))
+    expect(look(100, lease(2, 'java'), java(0)).workers).toEqual(['me', 'java'])
+    const { states, workers } = look(101 + 3 * F, lease(2, 'java'), java(0))
+    expect(states).toEqual(['free'])
+    expect(workers).toEqual(['me'])
+    expect(look(200 + 3 * F, lease(3, 'me'), java(0)).workers).toEqual(['me'])
+    expect(look(300 + 3 * F, lease(4, 'me'), java(3)).workers).toEqual(['me', 'java'])
+  })
+
+  test('of the KCL whose entry is older than its period does not count until it changes', () => {
+    const { look } = viewer()
+    expect(look(0, java(-40)).workers).toEqual(['me'])
+    expect(look(1_000, java(0)).workers).toEqual(['me', 'java'])
+  })
+
   test('of the KCL with a metric that fails gets nothing until it is measured again', () => {
     const { look } = viewer()
     const measured = (seconds: number, sample: number): Item => ({

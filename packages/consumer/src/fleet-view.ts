@@ -151,8 +151,7 @@ export class FleetView {
     const isNew = this.#newlyHeld.has(lease.leaseKey)
     // Its condition is on the counter: if the holder found the lease before it left, it has written.
     if (isNew && this.#left.has(holder)) return 'unowned'
-    const patience = isNew && this.#isAlive(holder) ? NEW_OWNER_FACTOR : 1
-    if (this.#leaseStandstill.forMs(lease.leaseKey) > failoverTime * patience) return 'expired'
+    if (this.#isExpired(lease, holder)) return 'expired'
     const handoffMs = Math.max(KCL_HANDOFF_MS, closeTimeout) + failoverTime
     return this.#handoffStandstill.forMs(lease.leaseKey) > handoffMs ? 'stuck' : undefined
   }
@@ -262,19 +261,27 @@ export class FleetView {
     const stillMs = this.#entryStandstill.forMs(workerId)
     // Seen once, its own clock is all there is to tell a running worker from one that died long ago. If the clocks differ, it
     // just has to be seen twice.
-    const silentMs = this.#proven.has(workerId) ? stillMs : Math.max(this.#look.wallMs - entry.writtenAtMs, stillMs)
-    return silentMs <= entry.timeoutMs
+    if (!this.#proven.has(workerId) && Math.abs(this.#look.wallMs - entry.writtenAtMs) > entry.freshMs) return false
+    return stillMs <= entry.timeoutMs
   }
 
-  /** Workers that hold a lease that they haven't renewed in time: most likely all will follow, so they get none of them back. */
+  /**
+   * Workers that hold a lease that they haven't renewed in time, or were given one and never came by it: most likely it is so
+   * with all, so they get none of them back. A KCL's worker leaves its entry behind when it stops.
+   */
   #letGo(): Set<string> {
     const letGo = new Set<string>()
-    for (const [key, lease] of this.#leases) {
+    for (const lease of this.#leases.values()) {
       const holder = holderOf(lease)
-      if (holder === undefined || isFinished(lease) || this.#newlyHeld.has(key)) continue
-      if (this.#leaseStandstill.forMs(key) > this.#options.failoverTime) letGo.add(holder)
+      if (holder !== undefined && !isFinished(lease) && this.#isExpired(lease, holder)) letGo.add(holder)
     }
     return letGo
+  }
+
+  #isExpired(lease: Lease, holder: string): boolean {
+    const isNew = this.#newlyHeld.has(lease.leaseKey)
+    const patience = isNew && this.#isAlive(holder) ? NEW_OWNER_FACTOR : 1
+    return this.#leaseStandstill.forMs(lease.leaseKey) > this.#options.failoverTime * patience
   }
 }
 

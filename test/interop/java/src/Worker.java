@@ -47,7 +47,7 @@ import software.amazon.kinesis.retrieval.polling.PollingConfig;
  *
  * <p>Arguments are {@code name=value}: kinesis, dynamodb (endpoints), application, streams (one name, or several identifiers with
  * commas between them), worker, failoverMs, and optionally clientVersion (a constant of the KCL 3's ClientVersionConfig) and cpu
- * (whatever its value: report the machine's load).
+ * (a load in per cent, to be told instead of nothing).
  */
 public final class Worker {
   public static void main(String[] args) throws Exception {
@@ -162,7 +162,10 @@ public final class Worker {
     set(utilization, "inMemoryWorkerMetricsCaptureFrequencyMillis", 500L);
     set(utilization, "workerMetricsReporterFreqInMillis", failoverMs);
     set(utilization, "varianceBalancingFrequency", 1);
-    if (given.containsKey("cpu")) set(utilization, "workerMetricList", List.of(cpuMetric()));
+    if (given.containsKey("cpu")) {
+      Object load = Class.forName("CpuLoad").getConstructor(double.class).newInstance(Double.parseDouble(given.get("cpu")));
+      set(utilization, "workerMetricList", List.of(load));
+    }
 
     PollingConfig polling = new PollingConfig(kinesis).idleTimeBetweenReadsInMillis(250);
     if (!streams.isMultiStream()) polling.streamName(given.get("streams"));
@@ -191,16 +194,6 @@ public final class Worker {
         return new FormerStreamsLeasesDeletionStrategy.NoLeaseDeletionStrategy();
       }
     };
-  }
-
-  /** What the KCL 3 measures where it finds itself on EC2. */
-  private static Object cpuMetric() throws ReflectiveOperationException {
-    String metric = "software.amazon.kinesis.worker.metric.";
-    Class<?> range = Class.forName(metric + "OperatingRange");
-    Object builder = range.getMethod("builder").invoke(null);
-    builder = builder.getClass().getMethod("maxUtilization", int.class).invoke(builder, 100);
-    Object full = builder.getClass().getMethod("build").invoke(builder);
-    return Class.forName(metric + "impl.linux.LinuxCpuWorkerMetric").getConstructor(range).newInstance(full);
   }
 
   private static <B extends AwsClientBuilder<B, C> & AwsAsyncClientBuilder<B, C>, C> C client(B builder, String endpoint) {
