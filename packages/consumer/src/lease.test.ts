@@ -188,6 +188,16 @@ describe('what this consumer writes', () => {
     expect(made).toEqual({ ...unowned, leaseCounter: { N: '0' }, checkpoint: { S: 'TRIM_HORIZON' } })
   })
 
+  test.each([
+    ['12', '7'],
+    ['many', '7'],
+    ['0', String(2n ** 128n)],
+  ])('a hash range from %s to %s is none, and the lease is read all the same', (start, end) => {
+    const { set } = created()
+    const item = { ...set, leaseKey: { S: 'shardId-0' }, startingHashKey: { S: start }, endingHashKey: { S: end } }
+    expect(lease(item)).toMatchObject({ shardId: 'shardId-0', hashRange: undefined })
+  })
+
   test('attributes it does not know stay, a pending two-phase checkpoint goes with the next checkpoint', async () => {
     const table = new MemoryTable()
     const { items } = vectors.tables[0]!

@@ -88,5 +88,5 @@ function numberOf(value: AttributeValue | undefined): number | undefined {
 function rangeOf(start: string | undefined, end: string | undefined): HashRange | undefined {
   const first = tryParseHashKey(start ?? '')
   const last = tryParseHashKey(end ?? '')
-  return first === undefined || last === undefined ? undefined : { start: first, end: last }
+  return first === undefined || last === undefined || first > last ? undefined : { start: first, end: last }
 }
