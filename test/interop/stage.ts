@@ -198,6 +198,19 @@ export class Stage implements AsyncDisposable {
     )
   }
 
+  /** Waits until each lease belongs to one of these workers, and it has begun to read. Resolves to the milliseconds. */
+  async heldBy(workers: readonly Worker[], timeoutMs?: number): Promise<number> {
+    const names = new Set(workers.map(({ name }) => name))
+    return await until(
+      `the leases are held by ${[...names].join(', ')}`,
+      async () => {
+        const readers = this.#readers()
+        return [...(await this.leases())].every(([place]) => names.has(readers.get(place) ?? ''))
+      },
+      timeoutMs,
+    )
+  }
+
   /** Who reads each shard, by what the workers that live told last. */
   #readers(): Map<string, string> {
     const readers = new Map<string, string>()

@@ -51,3 +51,35 @@ test('we continue an application of the KCL 3.4 with its three tables, run besid
   stage.took('then all is read', await stage.delivered())
   stage.expectOrder()
 }, 300_000)
+
+test('an application whose three tables a KCL 3.5 has merged into one is one table for us too', async () => {
+  await using stage = await Stage.open('merged', 4)
+  const kcl34 = stage.kcl('3.4', 'kcl34')
+  await kcl34.ready(120_000)
+  await stage.put(RECORDS)
+  await stage.delivered()
+  await kcl34.stop()
+  // What its leader writes when all workers have been ready for hours.
+  const [version] = (await stage.items(COORDINATOR)).filter(({ key }) => key?.S === 'Migration3.0')
+  const { key: _, ...moved } = version!
+  const merged = { tm: { S: 'TABLE_MIGRATION_STATUS_COMPLETE' }, mb: { S: 'kcl35' }, mts: { N: String(Date.now()) } }
+  const type = { entityType: { S: 'TABLE_MIGRATION' } }
+  await stage.putItem({ leaseKey: { S: 'Migration3.0' }, ...moved, entityType: { S: 'CLIENT_VERSION_MIGRATION' } })
+  await stage.putItem({ leaseKey: { S: 'TableMigration3.5' }, ...merged, ...type })
+  await stage.putItem({ key: { S: 'TableMigration3.5' }, ...merged, ...type }, COORDINATOR)
+
+  await stage.put(RECORDS)
+  const ours = stage.shardwise('ours')
+  await stage.readBy([ours])
+  const kcl35 = stage.kcl('3.5', 'kcl35')
+  await kcl35.ready()
+  stage.took('a KCL 3.5 joins us in the one table', await stage.readBy([ours, kcl35]))
+  expect(await stage.leader()).toBe('ours')
+  expect((await stage.items(WORKERS)).map(({ wid }) => wid?.S)).toEqual(['kcl34'])
+  await ours.stop()
+  await stage.readBy([kcl35])
+  await stage.nextLeader(ours)
+  await stage.delivered()
+  expect(stage.repeats()).toBe(0)
+  stage.expectOrder()
+}, 240_000)

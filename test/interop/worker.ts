@@ -115,6 +115,15 @@ export class Worker {
     return performance.now() - startedAt
   }
 
+  /** Stands still, as a machine does that is suspended. */
+  pause(): void {
+    this.#child.kill('SIGSTOP')
+  }
+
+  resume(): void {
+    this.#child.kill('SIGCONT')
+  }
+
   async kill(): Promise<void> {
     this.#child.kill('SIGKILL')
     await this.#exited

@@ -257,6 +257,11 @@ export class KinesisService {
     return () => handle.remove()
   }
 
+  /** Whether a shard is still there: one whose records have all expired is not. */
+  hasShard(stream: string, shardId: string): boolean {
+    return this.model.streamNamed(stream).shards.some(({ id }) => id === shardId)
+  }
+
   openShardIds(stream: string = STREAM): string[] {
     return this.model.streamNamed(stream).openShards.map(({ id }) => id)
   }

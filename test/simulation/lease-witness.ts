@@ -19,8 +19,8 @@ export interface LeaseWitnessOptions {
   readonly nowMs: () => number
   /** Where an application starts that starts at a time. */
   readonly startAtMs: number
-  /** Whether a shard has a lease now. */
-  readonly isLeased: (shardId: string) => boolean
+  /** Whether a shard has a lease now, or has expired with all that was in it. */
+  readonly needsNoLease: (shardId: string) => boolean
   /** A worker that isn't watched has finished a record, as its checkpoint says. */
   readonly onHandledElsewhere: (record: StoredUserRecord) => void
   readonly report: (violation: Violation) => void
@@ -29,7 +29,7 @@ export interface LeaseWitnessOptions {
 /** Looks at every write to the lease table. */
 export class LeaseWitness {
   readonly #stored: StoredStream
-  readonly #isLeased: (shardId: string) => boolean
+  readonly #needsNoLease: (shardId: string) => boolean
   readonly #onHandledElsewhere: (record: StoredUserRecord) => void
   readonly #nowMs: () => number
   readonly #startAtMs: number
@@ -42,11 +42,11 @@ export class LeaseWitness {
   #expired = 0
   #hasStarted = false
 
-  constructor({ stored, nowMs, startAtMs, isLeased, onHandledElsewhere, report }: LeaseWitnessOptions) {
+  constructor({ stored, nowMs, startAtMs, needsNoLease, onHandledElsewhere, report }: LeaseWitnessOptions) {
     this.#stored = stored
     this.#nowMs = nowMs
     this.#startAtMs = startAtMs
-    this.#isLeased = isLeased
+    this.#needsNoLease = needsNoLease
     this.#onHandledElsewhere = onHandledElsewhere
     this.#report = report
   }
@@ -134,7 +134,7 @@ export class LeaseWitness {
   #checkChildren({ shardId }: StoredShard, writer: SimulatedProcess): void {
     for (const child of this.#stored.shards) {
       const isChild = child.parents.some((parent) => parent.shardId === shardId)
-      if (!isChild || this.#isLeased(child.shardId) || this.#checkpoints.has(child.shardId)) continue
+      if (!isChild || this.#needsNoLease(child.shardId) || this.#checkpoints.has(child.shardId)) continue
       this.#object(
         'children before the end',
         `${writer.name} ends ${shardId}, and its child ${child.shardId} has no lease`,

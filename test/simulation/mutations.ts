@@ -297,15 +297,15 @@ export const mutations: readonly Mutation[] = [
   {
     name: 'take a live lease for expired between two renewals',
     file: 'consumer/src/fleet-view.ts',
-    from: 'this.#leaseStandstill.forMs(lease.leaseKey) > failoverTime * patience',
-    to: 'this.#leaseStandstill.forMs(lease.leaseKey) > 0.2 * failoverTime * patience',
+    from: 'this.#leaseStandstill.forMs(lease.leaseKey) > this.#options.failoverTime * patience',
+    to: 'this.#leaseStandstill.forMs(lease.leaseKey) > 0.2 * this.#options.failoverTime * patience',
     noticedBy: 4,
   },
   {
     name: 'never find out that a worker is gone',
     file: 'consumer/src/fleet-view.ts',
-    from: 'return silentMs <= entry.timeoutMs',
-    to: 'return silentMs >= 0',
+    from: 'return stillMs <= entry.timeoutMs',
+    to: 'return stillMs >= 0',
     noticedBy: 4,
   },
   {

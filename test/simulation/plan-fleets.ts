@@ -11,24 +11,24 @@ type Vary = (random: Random, plan: Plan) => Plan
 export function fleetVaried(random: Random, plan: Plan): Plan {
   if (chance(random, 0.5)) return plan
   if (chance(random, 0.15)) return withOneChangeAtATime(random, plan)
-  return VARIATIONS.reduce((sofar, vary) => (chance(random, 0.3) ? vary(random, sofar) : sofar), plan)
+  return VARIATIONS.reduce((sofar, { vary, share }) => (chance(random, share) ? vary(random, sofar) : sofar), plan)
 }
 
 /** New ones at the end: then what the others draw stays the same. */
-const VARIATIONS: readonly Vary[] = [
-  withCrashesAtWrites,
-  withPausesAtWrites,
-  withLeaderChanges,
-  withRollingRestarts,
-  withManyWorkers,
-  withFleetOptions,
-  withOtherStart,
-  withLateIndex,
-  withOperator,
-  withStrangeAttributes,
-  withForeignWorkers,
-  withFormerTable,
-  withSeveralStreams,
+const VARIATIONS: readonly { readonly vary: Vary; readonly share: number }[] = [
+  { vary: withCrashesAtWrites, share: 0.5 },
+  { vary: withPausesAtWrites, share: 0.35 },
+  { vary: withLeaderChanges, share: 0.3 },
+  { vary: withRollingRestarts, share: 0.3 },
+  { vary: withManyWorkers, share: 0.3 },
+  { vary: withFleetOptions, share: 0.3 },
+  { vary: withOtherStart, share: 0.3 },
+  { vary: withLateIndex, share: 0.3 },
+  { vary: withOperator, share: 0.3 },
+  { vary: withStrangeAttributes, share: 0.3 },
+  { vary: withForeignWorkers, share: 0.2 },
+  { vary: withFormerTable, share: 0.2 },
+  { vary: withSeveralStreams, share: 0.3 },
 ]
 
 /** More often those that hand something on to others. */
@@ -50,17 +50,16 @@ function withCrashesAtWrites(random: Random, plan: Plan): Plan {
     const write = pick(random, WRITES)
     return {
       kind: 'killAtWrite',
-      // The table is made but once.
-      atMs: write === 'createTable' || write === 'tableState' || chance(random, 0.2) ? 0 : atMs,
+      atMs: armedAtMs(random, write, atMs),
       place: placeOf(random, plan),
       write,
       nth: pick(random, [1, 1, 1, 2, 3, 5]),
       when: pick(random, ['before', 'after']),
-      restartMs: Math.round(random() * 3 * plan.failoverTime),
+      restartMs: Math.round(random() * 2 * plan.failoverTime),
       renamed: chance(random, 0.5),
     }
   })
-  return withReshards(random, withFaults(plan, faults))
+  return withMoves(random, withFaults(plan, faults))
 }
 
 function withPausesAtWrites(random: Random, plan: Plan): Plan {
@@ -68,7 +67,7 @@ function withPausesAtWrites(random: Random, plan: Plan): Plan {
     const write = pick(random, WRITES)
     return {
       kind: 'pauseAtWrite',
-      atMs: write === 'createTable' || write === 'tableState' ? 0 : atMs,
+      atMs: armedAtMs(random, write, atMs),
       place: placeOf(random, plan),
       write,
       nth: pick(random, [1, 1, 2, 3]),
@@ -76,7 +75,12 @@ function withPausesAtWrites(random: Random, plan: Plan): Plan {
       forMs: Math.round(between(random, 0.2, 4) * plan.failoverTime),
     }
   })
-  return withReshards(random, withFaults(plan, faults))
+  return withMoves(random, withFaults(plan, faults))
+}
+
+/** The table is made but once, and some of the others come seldom. */
+function armedAtMs(random: Random, write: TableWrite, atMs: number): number {
+  return write === 'createTable' || write === 'tableState' || chance(random, 0.4) ? 0 : atMs
 }
 
 /** Whoever leads dies, is paused, leaves, or doesn't reach the table. */
@@ -85,7 +89,7 @@ function withLeaderChanges(random: Random, plan: Plan): Plan {
   const faults = several(random, [1, 2, 4], plan, (atMs): Fault => {
     const place = LEADER_PLACE
     const forMs = Math.round(between(random, 0.5, 4) * failoverTime)
-    const restartMs = Math.round(random() * 3 * failoverTime)
+    const restartMs = Math.round(random() * 2 * failoverTime)
     const afterSends = integer(random, 0, 6)
     const kind = pick(random, ['kill', 'kill', 'pause', 'leave', 'partition'])
     if (kind === 'kill') return { kind, atMs, place, afterSends, restartMs, renamed: chance(random, 0.5) }
@@ -194,7 +198,7 @@ function withForeignWorkers(random: Random, plan: Plan): Plan {
   }))
   const faults = several(random, [0, 1, 2], plan, (atMs): Fault => {
     const { place } = pick(random, added)
-    const restartMs = Math.round(random() * 3 * plan.failoverTime)
+    const restartMs = Math.round(random() * 2 * plan.failoverTime)
     return chance(random, 0.5)
       ? { kind: 'leave', atMs, place, restartMs, keepsName: chance(random, 0.5) }
       : { kind: 'kill', atMs, place, afterSends: integer(random, 0, 6), restartMs, renamed: chance(random, 0.5) }
@@ -279,7 +283,7 @@ function withOneChangeAtATime(random: Random, plan: Plan): Plan {
 }
 
 /** Handoffs, and children of shards, are what most of it is about. */
-function withReshards(random: Random, plan: Plan): Plan {
+function withMoves(random: Random, plan: Plan): Plan {
   const faults = several(
     random,
     [0, 1, 2, 4],

@@ -28,6 +28,8 @@ export interface ProducerWitnessOptions {
   readonly mayDescribe: boolean
   /** Whether the last fault has passed. */
   readonly isCalm: () => boolean
+  /** It puts more records of a key than can go one after the other. */
+  readonly isSwamped: boolean
   readonly report: (violation: Violation) => void
 }
 
@@ -313,6 +315,7 @@ export class ProducerWitness implements RequestWatch {
       case 'ERR_EXPIRED':
         if (ageMs < plan.recordTtl) return `but only ${ageMs.toFixed(0)} ms after it was put`
         return isAfterFaults &&
+          !this.#options.isSwamped &&
           plan.recordTtl >= AMPLE_TTL_MS &&
           plan.paddingBytes === 0 &&
           plan.largeBytes === undefined

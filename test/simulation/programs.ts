@@ -184,6 +184,7 @@ export class Programs {
       mayDescribe: !plan.denied?.includes('DescribeStreamSummary') && !whole.faults.some(isRefused),
       isUnhindered: whole.wayMs <= SHORT_WAY_MS && whole.faults.every(({ kind }) => kind === 'calls') && isPlain(plan),
       isCalm: () => this.#isCalm,
+      isSwamped: isSwamped(plan, whole),
       report,
     })
     place.program = new SimulatedProducer(process, plan, whole.keysPerProducer, { kinesis, witness, trace })
@@ -262,6 +263,12 @@ function selectionOf(
 
 function initialPositionOf({ initialPosition = 'TRIM_HORIZON', startAtMs = 0 }: Plan): InitialPosition {
   return initialPosition === 'AT_TIMESTAMP' ? { timestamp: EPOCH_MS + startAtMs } : initialPosition
+}
+
+/** Whether records that go alone, and one at a time of a key, come faster than a good half of the ways there and back take. */
+function isSwamped({ aggregation, gapMs, burst }: ProducerPlan, { wayMs, keysPerProducer }: Plan): boolean {
+  const putsPerSecond = (1_000 * (1 + burst)) / 2 / gapMs
+  return aggregation === false && (putsPerSecond / keysPerProducer) * 2 * wayMs > 1_000
 }
 
 /** Whether a producer only puts what any stream takes, and not much. */

@@ -25,7 +25,7 @@ export class WatchedStreams {
   constructor(
     plan: Plan,
     nowMs: () => number,
-    isLeased: (stream: string, shardId: string) => boolean,
+    needsNoLease: (stream: string, shardId: string) => boolean,
     report: (violation: Violation) => void,
   ) {
     this.#plan = plan
@@ -39,7 +39,7 @@ export class WatchedStreams {
         stored,
         nowMs,
         startAtMs,
-        isLeased: (shardId) => isLeased(name, shardId),
+        needsNoLease: (shardId) => needsNoLease(name, shardId),
         onHandledElsewhere,
         report,
       })

@@ -81,9 +81,10 @@ export class World {
     this.#disturbances = new Disturbances(() => time.nowMs)
     this.#trace = new Trace(() => time.nowMs, { keep: keepTrace })
     const report = (violation: Violation): void => this.#report(violation)
-    const isLeased = (stream: string, shardId: string): boolean =>
+    const needsNoLease = (stream: string, shardId: string): boolean =>
+      !this.#kinesis.hasShard(stream, shardId) ||
       this.#dynamodb.items().some(({ leaseKey }) => isLeaseOf(leaseKey!.S!, stream, shardId))
-    this.#streams = new WatchedStreams(plan, () => time.nowMs, isLeased, report)
+    this.#streams = new WatchedStreams(plan, () => time.nowMs, needsNoLease, report)
     const notes = new Map(
       this.#streams.all.map(({ name, stored, witness }) => [
         name,
@@ -320,8 +321,10 @@ function intervalsOf(
   worker: FleetMember | undefined,
   { failoverTime }: Plan,
 ): { checkpointMs: number; renewalMs: number } {
+  // It is leaving.
+  if (worker === undefined) return { checkpointMs: 0, renewalMs: 0 }
   return {
-    checkpointMs: worker?.plan.checkpointIntervalMs ?? failoverTime / 3,
+    checkpointMs: worker.plan.checkpointIntervalMs ?? failoverTime / 3,
     renewalMs: 0.45 * failoverTime,
   }
 }

@@ -6,6 +6,7 @@
  *
  * The local DynamoDB makes a table at once; the service takes some seconds.
  */
+import { availableParallelism, loadavg } from 'node:os'
 import { setTimeout } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { Application } from './fleet/application.ts'
@@ -199,8 +200,9 @@ const rows = [...figures].map(([{ what, limitS, once }, runs]) => [
   ) + (once ? ' (0)' : ''),
 ])
 process.stdout.write(
-  `Medians (least–greatest) of ${values.runs} runs; "gap": for how long no record of a moved shard came.\n\n${table(
-    ['what', 'at most, s', 's', 'gap, median shard, s', 'gap, worst shard, s', 'records repeated'],
-    rows,
-  )}`,
+  `Medians (least–greatest) of ${values.runs} runs; "gap": for how long no record of a moved shard came. Load of the machine at ` +
+    `the end: ${loadavg()[2]!.toFixed(1)} on ${availableParallelism()} processors.\n\n${table(
+      ['what', 'at most, s', 's', 'gap, median shard, s', 'gap, worst shard, s', 'records repeated'],
+      rows,
+    )}`,
 )

@@ -8,6 +8,7 @@ export class ConsumerRecord {
   readonly explicitHashKey: string | undefined
   /** A view into what was read, not a copy. */
   readonly data: Uint8Array
+  /** The stream's name or ARN, as the consumer was given it. */
   readonly stream: string
   readonly shardId: string
   readonly sequenceNumber: string

@@ -301,6 +301,7 @@ export class Fleet<Held extends HeldShard> {
       } else {
         const holder = await LeaseHolder.acquire(lease, {
           ...this.#options,
+          initialPosition: source.initialPosition,
           measures: telemetry.of(source.stream).measures,
         })
         if (holder !== undefined) this.#start(holder, source)

@@ -174,6 +174,63 @@ describe('a follower', () => {
   })
 })
 
+describe('of a large fleet', () => {
+  /** Whose chance is as given, from 0 to 1. */
+  const lockWith = (workerId: string, chance: number): LeaderLock =>
+    new LeaderLock({
+      table,
+      workerId,
+      durationMs: 1_500,
+      clock,
+      random: () => chance,
+      telemetry: new Telemetry(silentLogger, undefined, {}),
+    })
+
+  beforeEach(async () => {
+    const leader = lockOf('a')
+    await consider(leader)
+    leader.countWorkers(1_000)
+    await leader.renew()
+    expect(table.items.get('Leader')?.shardwiseWorkers).toEqual({ N: '1000' })
+  })
+
+  test('some watch when the leader is silent, and the others only if nobody has come to lead', async () => {
+    const [some, other] = [lockWith('b', 0.009), lockWith('c', 0.01)]
+    expect([observe(some), observe(other)]).toEqual([false, false])
+    await clock.advance(551)
+    expect([observe(some), observe(other)]).toEqual([true, false])
+    await clock.advance(1_449)
+    expect([observe(some), observe(other)]).toEqual([true, false])
+    await clock.advance(1)
+    expect([observe(some), observe(other)]).toEqual([true, true])
+  })
+
+  test('the same holds where the leader has gone in good order', async () => {
+    const [some, other] = [lockWith('b', 0.009), lockWith('c', 0.01)]
+    for (const lock of [some, other]) observe(lock)
+    table.items.delete('Leader')
+    expect([observe(some), observe(other)]).toEqual([true, false])
+    await clock.advance(2_001)
+    expect(observe(other)).toBe(true)
+  })
+
+  test('the leader itself, started again, takes its lock at once', () => {
+    expect(observe(lockWith('a', 0.99))).toBe(true)
+  })
+
+  test('that shrinks, all watch again', async () => {
+    const leader = lockOf('a')
+    await consider(leader)
+    leader.countWorkers(10)
+    await leader.renew()
+    expect(table.items.get('Leader')).not.toHaveProperty('shardwiseWorkers')
+    const lock = lockWith('b', 0.99)
+    observe(lock)
+    await clock.advance(551)
+    expect(observe(lock)).toBe(true)
+  })
+})
+
 describe('a leader that abstains', () => {
   test('gives the lock up, and takes it again only after a lock duration', async () => {
     const [a, b] = [lockOf('a'), lockOf('b')]

@@ -24,6 +24,13 @@ const HEARTBEATS = 3
 const KCL_HEARTBEATS = 4
 /** A heartbeat that takes a little longer than the one before isn't missed. */
 const MISSED_HEARTBEATS = 1.1
+/**
+ * So many of a large fleet watch the leases when the leader is silent, by chance: a thousand that scan a table at once would cost
+ * more than the scans of a day. That none of ten does happens once in 20,000 times.
+ */
+const WATCHERS = 10
+/** Ours: how many workers there are, where there are more than the watchers. */
+const WORKERS = 'shardwiseWorkers'
 
 /**
  * The table's `Leader` item, as the KCL's lock client keeps it: whoever writes a new `recordVersionNumber` in time leads.
@@ -33,6 +40,9 @@ export class LeaderLock {
   readonly #options: LeaderLockOptions
   readonly #standstill = new Standstill()
   #item: Item | undefined
+  #workers = 1
+  /** Whether this worker is one of those that watch when the leader is silent. */
+  #watches = true
   /** Every version that this worker may have left in the table last: an answer may have been lost. */
   #versions: string[] = []
   #heldUntilMs = Number.NEGATIVE_INFINITY
@@ -49,18 +59,29 @@ export class LeaderLock {
 
   /**
    * Whether nobody leads, or the leader has missed a heartbeat, as of the last look: who sees it so should watch the leases,
-   * to know which have expired when it comes to lead.
+   * to know which have expired when it comes to lead. In a large fleet some do, and the others only if nobody has come to lead.
    */
   get isStale(): boolean {
     if (this.#abstains) return false
-    return this.#isReleased || this.#standstill.forMs(LEADER_KEY) > MISSED_HEARTBEATS * this.#heartbeatMs
+    const stillMs = this.#standstill.forMs(LEADER_KEY)
+    if (!this.#isReleased && stillMs <= MISSED_HEARTBEATS * this.#heartbeatMs) return false
+    return this.#watches || this.#isOwn || stillMs > this.#allowedMs + this.#heartbeatMs
   }
 
   /** Takes in the item, as just read. */
   observe(item: Item | undefined, moment: Moment): void {
     const version = versionOf(item)
+    const isNews = version !== versionOf(this.#item)
     this.#item = item
-    this.#standstill.observe(new Map(version === undefined ? [] : [[LEADER_KEY, version]]), moment)
+    this.#standstill.observe(new Map([[LEADER_KEY, version ?? '']]), moment)
+    if (!isNews) return
+    if (item !== undefined && !this.held) this.#workers = Number(item[WORKERS]?.N ?? 1)
+    this.#watches = this.#workers <= WATCHERS || this.#options.random() < WATCHERS / this.#workers
+  }
+
+  /** How many workers there are, as this one sees it while it leads. */
+  countWorkers(workers: number): void {
+    this.#workers = workers
   }
 
   /** Takes the lock if the item, as just read, allows it. Resolves to whether this worker leads. */
@@ -97,14 +118,13 @@ export class LeaderLock {
     return this.#options.clock.monotonicMs() < this.#abstainsUntilMs
   }
 
-  /** An earlier run of this worker is over: its lock is nobody's. */
   get #isReleased(): boolean {
-    const item = this.#item
-    return (
-      versionOf(item) === undefined ||
-      item?.isReleased !== undefined ||
-      (item?.ownerName?.S === this.#options.workerId && !this.held)
-    )
+    return versionOf(this.#item) === undefined || this.#item?.isReleased !== undefined || this.#isOwn
+  }
+
+  /** An earlier run of this worker has left it: it is nobody's. */
+  get #isOwn(): boolean {
+    return this.#item?.ownerName?.S === this.#options.workerId && !this.held
   }
 
   /** How long its writer may be silent, as the item says: a KCL's is 120 s by default. */
@@ -125,6 +145,7 @@ export class LeaderLock {
     const version = uuid(random)
     const sentAt = clock.monotonicMs()
     before.push(version)
+    const isLarge = this.#workers > WATCHERS
     const item = await table.update({
       kind: 'coordinator',
       key: LEADER_KEY,
@@ -134,8 +155,9 @@ export class LeaderLock {
         recordVersionNumber: { S: version },
         leaseDuration: { S: String(Math.round(durationMs)) },
         entityType: { S: 'LEADER' },
+        ...(isLarge && { [WORKERS]: { N: String(this.#workers) } }),
       },
-      remove: ['isReleased'],
+      remove: ['isReleased', ...(isLarge ? [] : [WORKERS])],
     })
     if (this.#versions === before) {
       if (item === undefined) this.#keep([], Number.NEGATIVE_INFINITY)

@@ -30,7 +30,7 @@ const MAX_FAILED_ROUNDS = 3
 /** What the worker that holds the leader lock does for all: creates, assigns and deletes leases. All its writes are conditional. */
 export class Leader {
   readonly #view: FleetView
-  readonly #lock: Pick<LeaderLock, 'held' | 'abstain'>
+  readonly #lock: Pick<LeaderLock, 'held' | 'abstain' | 'countWorkers'>
   readonly #options: LeaderOptions
   readonly #syncs: StreamSyncs
   readonly #formerStreams: FormerStreams
@@ -38,7 +38,7 @@ export class Leader {
   /** As last told; undefined while another leads. */
   #workers: string | undefined
 
-  constructor(view: FleetView, lock: Pick<LeaderLock, 'held' | 'abstain'>, options: LeaderOptions) {
+  constructor(view: FleetView, lock: Pick<LeaderLock, 'held' | 'abstain' | 'countWorkers'>, options: LeaderOptions) {
     this.#view = view
     this.#lock = lock
     this.#options = options
@@ -107,6 +107,7 @@ export class Leader {
       .workers()
       .map(({ workerId }) => workerId)
       .sort()
+    this.#lock.countWorkers(workers.length)
     const text = JSON.stringify(workers)
     if (text !== this.#workers) this.#options.telemetry.emit({ type: 'workersChanged', workers })
     this.#workers = text

@@ -1,7 +1,7 @@
 import type { HashRange, Position } from '@shardwise/records'
 import { AT_TIMESTAMP, LATEST, SHARD_END } from '@shardwise/records'
 import { holderOf, type Lease, leaseFromItem, START_MS, TOKEN } from './lease.ts'
-import type { MissingLease } from './shard-sync.ts'
+import type { InitialPosition, MissingLease } from './shard-sync.ts'
 import { leaseKeyOf } from './stream-source.ts'
 import type { Condition, Item, ItemChange } from './table.ts'
 
@@ -68,13 +68,12 @@ export function repair(
   }
 }
 
-/** The first write of a holder: it proves that the lease is still as seen, and shuts out an earlier holder of the same id. */
-export function acquire(lease: Lease, worker: string, token: string, nowMs: number): ItemChange {
-  const { sequenceNumber } = lease.checkpoint
-  // A KCL-made lease at LATEST holds no time; from here on a reader that comes before the first checkpoint knows where to start.
-  const needsStart =
-    lease.startMs === undefined &&
-    (sequenceNumber === LATEST.sequenceNumber || sequenceNumber === AT_TIMESTAMP.sequenceNumber)
+/**
+ * The first write of a holder: it proves that the lease is still as seen, and shuts out an earlier holder of the same id.
+ *
+ * @param startMs where reading starts, for a lease that lacks it: see {@link missingStart}
+ */
+export function acquire(lease: Lease, worker: string, token: string, startMs: number | undefined): ItemChange {
   return {
     kind: 'lease',
     key: lease.leaseKey,
@@ -85,10 +84,23 @@ export function acquire(lease: Lease, worker: string, token: string, nowMs: numb
     set: {
       leaseCounter: number(lease.counter + 1),
       [TOKEN]: { S: token },
-      ...(needsStart && { [START_MS]: number(nowMs) }),
+      ...(lease.startMs === undefined && startMs !== undefined && { [START_MS]: number(startMs) }),
     },
     remove: ['checkpointOwner'],
   }
+}
+
+/**
+ * Where reading starts in a lease at LATEST or AT_TIMESTAMP that a KCL has made, which holds no time: at LATEST now, as the KCL
+ * would; otherwise at the time that the application is told to start at, or, if it isn't told any, at the oldest record. From
+ * its first holder on the lease holds it, so that a restart before the first checkpoint skips nothing.
+ */
+export function missingStart(lease: Lease, initialPosition: InitialPosition, nowMs: number): number | undefined {
+  if (lease.startMs !== undefined) return undefined
+  const { sequenceNumber } = lease.checkpoint
+  if (sequenceNumber === LATEST.sequenceNumber) return Math.floor(nowMs)
+  if (sequenceNumber !== AT_TIMESTAMP.sequenceNumber || typeof initialPosition === 'string') return undefined
+  return Number(initialPosition.timestamp)
 }
 
 /** What a holder writes with its heartbeat. */

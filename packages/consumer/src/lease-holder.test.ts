@@ -47,6 +47,7 @@ beforeEach(async () => {
     workerId: 'a',
     failoverTime: 1_000,
     random: Math.random,
+    initialPosition: 'TRIM_HORIZON',
     telemetry: new Telemetry(silentLogger, undefined, {}),
   }
   await table.update(
@@ -77,6 +78,22 @@ async function within(ms: number, write: Promise<boolean>): Promise<boolean | 'p
   await settle()
   return result
 }
+
+test.each([
+  { checkpoint: 'LATEST', initialPosition: 'TRIM_HORIZON', startMs: 7_000, where: 'now' },
+  { checkpoint: 'AT_TIMESTAMP', initialPosition: { timestamp: 3_000 }, startMs: 3_000, where: 'at that time' },
+  { checkpoint: 'AT_TIMESTAMP', initialPosition: 'TRIM_HORIZON', startMs: undefined, where: 'at the oldest record' },
+  { checkpoint: 'TRIM_HORIZON', initialPosition: 'LATEST', startMs: undefined, where: 'at the oldest record' },
+] as const)(
+  'a lease that a KCL left at $checkpoint is read from $where on, with initialPosition $initialPosition',
+  async ({ checkpoint, initialPosition, startMs }) => {
+    table.items.set(shardId, { ...table.items.get(shardId), checkpoint: { S: checkpoint } })
+    await clock.advance(7_000 - clock.wallMs())
+    const holder = await LeaseHolder.acquire(table.lease, { ...context, initialPosition })
+    expect(holder?.lease.startMs).toBe(startMs)
+    await holder?.close()
+  },
+)
 
 test('a lease that has changed since it was seen is not taken up', async () => {
   const seen = table.lease

@@ -2,7 +2,8 @@ import { backoffMs, type Clock, orAborted, type Random } from '@shardwise/core'
 import type { Position } from '@shardwise/records'
 import { ConsumerError } from './errors.ts'
 import { isSamePosition, type Lease, leaseFromItem } from './lease.ts'
-import { acquire, end, judgeRefusal, type Progress, release, renew } from './lease-changes.ts'
+import { acquire, end, judgeRefusal, missingStart, type Progress, release, renew } from './lease-changes.ts'
+import type { InitialPosition } from './shard-sync.ts'
 import { REFUSED, type StreamMeasures } from './stream-meter.ts'
 import type { Item, ItemChange, Table } from './table.ts'
 import type { Telemetry } from './telemetry.ts'
@@ -17,6 +18,8 @@ export interface LeaseHolderContext {
   readonly clock: Clock
   readonly random: Random
   readonly telemetry: Telemetry
+  /** Of the stream, for a lease that doesn't tell where to start. */
+  readonly initialPosition: InitialPosition
   /** Told of every write to a held lease. */
   readonly measures?: StreamMeasures | undefined
 }
@@ -43,7 +46,8 @@ export class LeaseHolder {
   /** Takes up a lease whose owner is this worker. Undefined if it isn't as it was seen; rejects if the table can't be reached. */
   static async acquire(lease: Lease, context: LeaseHolderContext): Promise<LeaseHolder | undefined> {
     const sentAt = context.clock.monotonicMs()
-    const change = acquire(lease, context.workerId, uuid(context.random), Math.floor(context.clock.wallMs()))
+    const startMs = missingStart(lease, context.initialPosition, context.clock.wallMs())
+    const change = acquire(lease, context.workerId, uuid(context.random), startMs)
     const item = await context.table.update(change)
     const held = item && leaseFromItem(item)
     return held && new LeaseHolder(held, sentAt, context)

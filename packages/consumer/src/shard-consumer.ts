@@ -9,7 +9,7 @@ import type { Retention } from './retention.ts'
 import { createChildLeases } from './shard-end.ts'
 import { ShardQueue, type Work } from './shard-queue.ts'
 import { type ChildShard, ShardReader } from './shard-reader.ts'
-import { type StreamSource, streamName } from './stream-source.ts'
+import type { StreamSource } from './stream-source.ts'
 import type { Table } from './table.ts'
 import type { StreamTelemetry } from './telemetry.ts'
 import { Throughput } from './throughput.ts'
@@ -103,7 +103,7 @@ export class ShardConsumer {
     const { lease } = holder
     const { shardId } = lease
     this.#queue = new ShardQueue({
-      stream: streamName(context.source.stream),
+      stream: context.source.stream,
       shardId,
       hashRange: lease.hashRange,
       checkpoint: lease.checkpoint,
@@ -154,8 +154,9 @@ export class ShardConsumer {
     return this.#holder.lease
   }
 
-  /** Renews the lease soon: the table may have news of it. */
+  /** Renews the lease soon: the table may have news of it. Of no use once it is being given up. */
   nudge(): void {
+    if (this.#stopping.signal.aborted) return
     this.#isNudged = true
     this.#nudge.wake()
   }

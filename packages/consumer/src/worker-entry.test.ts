@@ -51,7 +51,7 @@ test('CPU loads are told as the KCL tells them; without any, both maps are empty
   await presenceIn(table, { cpuLoads: () => [12.345, 50] }).show()
   expect(table.items.get('a')).toMatchObject({
     sts: { M: { C: { L: [{ N: '12.35' }, { N: '50.00' }] } } },
-    opr: { M: { C: { L: [{ N: '100.00' }] } } },
+    opr: { M: { C: { L: [{ N: '100' }] } } },
   })
   await presenceIn(table).show()
   expect(table.items.get('a')).toMatchObject({ sts: { M: {} }, opr: { M: {} } })

@@ -89,7 +89,7 @@ export class WorkerPresence {
       set: {
         entityType: { S: 'WORKER_METRIC_STATS' },
         sts: { M: loads.length > 0 ? { C: { L: loads.map(percent) } } : {} },
-        opr: { M: loads.length > 0 ? { C: { L: [percent(100)] } } : {} },
+        opr: { M: loads.length > 0 ? { C: { L: [{ N: '100' }] } } : {} },
         lut: seconds,
         slu: seconds,
         sup: { N: '1' },
@@ -125,7 +125,7 @@ export function entryFromItem(item: Item): WorkerEntry | undefined {
   }
 }
 
-/** The KCL writes numbers with a few digits. */
+/** The KCL reads loads as decimals; the limit it compares them with must be a whole number, or it takes no note of the worker. */
 function percent(value: number): { N: string } {
   return { N: value.toFixed(2) }
 }

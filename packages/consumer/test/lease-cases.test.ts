@@ -64,6 +64,7 @@ const contextOf = (workerId: string): LeaseHolderContext => ({
   workerId,
   failoverTime: F,
   random: Math.random,
+  initialPosition: 'TRIM_HORIZON',
   telemetry,
 })
 
