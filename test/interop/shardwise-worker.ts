@@ -1,5 +1,7 @@
 /** One worker of an application, as a process of its own: writes the same lines, and takes the same commands, as the Java one. */
 import { writeSync } from 'node:fs'
+import { syncBuiltinESMExports } from 'node:module'
+import os from 'node:os'
 import { createInterface } from 'node:readline'
 import { Consumer, ConsumerError } from '@shardwise/consumer'
 
@@ -10,6 +12,8 @@ export interface ShardwiseWorkerSettings {
   readonly failoverMs: number
   readonly kinesis: object
   readonly dynamodb: object
+  /** Tells the load of a machine of its own that has nothing else to do, not of this one, which all the workers share. */
+  readonly idle: boolean
 }
 
 const settings = JSON.parse(process.argv[2] ?? '') as ShardwiseWorkerSettings
@@ -22,6 +26,14 @@ function print(event: string, fields: object = {}): void {
 
 function shardOf(event: { readonly stream?: string; readonly shardId: string }): object {
   return { stream: event.stream ?? stream, shard: event.shardId }
+}
+
+if (settings.idle) {
+  os.cpus = () => {
+    const times = { user: 0, nice: 0, sys: 0, irq: 0, idle: performance.now() }
+    return [{ model: 'idle', speed: 0, times }]
+  }
+  syncBuiltinESMExports()
 }
 
 const consumer = new Consumer({

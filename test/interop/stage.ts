@@ -86,8 +86,8 @@ export class Stage implements AsyncDisposable {
     return this.#add(Worker.kcl(version, name, this.#around, settings))
   }
 
-  shardwise(name: string): Worker {
-    return this.#add(Worker.shardwise(name, this.#around))
+  shardwise(name: string, options?: { readonly idle: boolean }): Worker {
+    return this.#add(Worker.shardwise(name, this.#around, options))
   }
 
   #add(worker: Worker): Worker {

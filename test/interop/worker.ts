@@ -58,7 +58,7 @@ export class Worker {
     return new Worker(name, kclWorkerCommand(version, settings), around)
   }
 
-  static shardwise(name: string, around: Surroundings): Worker {
+  static shardwise(name: string, around: Surroundings, { idle = false } = {}): Worker {
     const { application, streams, failoverMs, kinesis, dynamodb } = around
     const settings: ShardwiseWorkerSettings = {
       worker: name,
@@ -67,6 +67,7 @@ export class Worker {
       failoverMs,
       kinesis,
       dynamodb,
+      idle,
     }
     const command = [process.execPath, '--conditions=shardwise-source', shardwiseWorker, JSON.stringify(settings)]
     return new Worker(name, command, around)

@@ -1,5 +1,5 @@
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
-import { classifyError, createKinesisClient, errorCode, type Kinesis } from '@shardwise/core'
+import { backoffMs, classifyError, createKinesisClient, errorCode, type Kinesis } from '@shardwise/core'
 import type { Position } from '@shardwise/records'
 import { ConsumerMeter } from './consumer-meter.ts'
 import { createFleet } from './create-fleet.ts'
@@ -177,7 +177,9 @@ export class Consumer {
     const signal = this.#closing.signal
     const streams = await this.#findStreams(kinesis, signal)
     this.#streams = streams
-    const table = await this.#whenReachable(signal, () => openTable({ ...options, dynamodb, telemetry }, signal))
+    const table = await this.#whenReachable('opening the table', signal, () =>
+      openTable({ ...options, dynamodb, telemetry }, signal),
+    )
     const fleet = createFleet(eachRecord, { table, kinesis, streams, options, telemetry })
     this.#fleet = fleet
     const watching = streams instanceof SeveralStreams ? streams.watch(signal) : undefined
@@ -199,7 +201,9 @@ export class Consumer {
   async #findStreams(kinesis: Kinesis, signal: AbortSignal): Promise<Streams> {
     const { stream, streams: selection, initialPosition } = this.#options
     if (stream !== undefined) {
-      await this.#whenReachable(signal, () => shardsOf(kinesis, stream, { signal, filter: { Type: 'AT_LATEST' } }))
+      await this.#whenReachable('listing the shards', signal, () =>
+        shardsOf(kinesis, stream, { signal, filter: { Type: 'AT_LATEST' } }),
+      )
       return oneStream(stream, initialPosition)
     }
     const streams = new SeveralStreams({
@@ -209,21 +213,22 @@ export class Consumer {
       telemetry: this.#telemetry,
       onChange: () => this.#fleet?.wake(),
     })
-    await this.#whenReachable(signal, () => streams.look(signal))
+    await this.#whenReachable('looking for the streams', signal, () => streams.look(signal))
     return streams
   }
 
   /** Tries until it succeeds or is refused for good. */
-  async #whenReachable<T>(signal: AbortSignal, attempt: () => Promise<T>): Promise<T> {
-    for (;;) {
+  async #whenReachable<T>(doing: string, signal: AbortSignal, attempt: () => Promise<T>): Promise<T> {
+    const { clock, random } = this.#options
+    for (let failures = 1; ; failures++) {
       try {
         return await attempt()
       } catch (error) {
         signal.throwIfAborted()
         if (error instanceof ConsumerError || classifyError(error) === 'fatal') throw error
-        this.#telemetry.emit({ type: 'callFailed', doing: 'starting', error })
+        this.#telemetry.emit({ type: 'callFailed', doing, error })
       }
-      await this.#options.clock.sleep(START_RETRY_MS, signal)
+      await clock.sleep(backoffMs(failures, START_BACKOFF, random), signal)
     }
   }
 
@@ -241,4 +246,4 @@ export class Consumer {
   }
 }
 
-const START_RETRY_MS = 500
+const START_BACKOFF = { baseMs: 500, maxMs: 5_000 }

@@ -64,6 +64,7 @@ export class FleetView {
   #byStream: Map<string | undefined, Lease[]> | undefined
   #entries = new Map<string, WorkerEntry>()
   #leaderItem: Item | undefined
+  #others = 0
   #look: Look = { sentAtMs: 0, nowMs: 0, wallMs: 0 }
 
   constructor(options: FleetViewOptions) {
@@ -76,6 +77,11 @@ export class FleetView {
 
   get leaderItem(): Item | undefined {
     return this.#leaderItem
+  }
+
+  /** Leases that are named as no lease of this application is: of one stream where it has several, or the other way round. */
+  get others(): number {
+    return this.#others
   }
 
   /** Every stream that has leases, also those that are none of the application's any more. */
@@ -100,6 +106,7 @@ export class FleetView {
     const entriesBefore = this.#entries
     this.#entries = new Map()
     this.#leaderItem = undefined
+    this.#others = 0
     const seen = new Set<string>()
     for (const item of items) seen.add(this.#sort(item))
     for (const id of entriesBefore.keys()) if (!this.#entries.has(id)) this.#left.add(id)
@@ -232,8 +239,11 @@ export class FleetView {
       const lease = leaseOrReason(item)
       if (typeof lease === 'string') this.#skip(key, lease)
       else if (this.#options.isOurs(lease)) this.#leases.set(key, lease)
-      else if (lease.streamIdentifier === undefined) this.#skip(key, 'a lease of an application with one stream')
-      else this.#skip(key, 'a lease of an application with several streams')
+      else {
+        this.#others++
+        const streams = lease.streamIdentifier === undefined ? 'one stream' : 'several streams'
+        this.#skip(key, `a lease of an application with ${streams}`)
+      }
     } else if (!OTHER_TYPES.has(type)) {
       this.#skip(key, `the unknown entityType ${type}`)
     }

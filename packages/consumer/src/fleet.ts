@@ -37,10 +37,10 @@ const RETRY_BACKOFF = { baseMs: 200, maxMs: 5_000 }
 /** How often a worker that leads, or may soon, looks at the whole table. */
 const MAX_SCAN_INTERVAL_MS = 1_000
 /** A table of thousands of leases is looked at less often. */
-const SCAN_MS_PER_LEASE = 2
-/** How often the others look for leases that were assigned to them, and at the leader lock. */
+const SCAN_MS_PER_LEASE = 0.5
+/** How often the others look for leases that were assigned to them, and at the leader lock: see docs/cost.md. */
 const MAX_INDEX_INTERVAL_MS = 1_500
-const MAX_LOCK_INTERVAL_MS = 2_500
+const MAX_LOCK_INTERVAL_MS = 2_000
 /** A look at the table that hangs is given up after so many failover times: the next may succeed. */
 const PATIENCE_FACTOR = 3
 /** The last writes of a worker that stops: others do without them after a while. */
@@ -69,6 +69,7 @@ export class Fleet<Held extends HeldShard> {
   #looking: Promise<void> = Promise.resolve()
   #beating: Promise<void> = Promise.resolve()
   #lockSeenAtMs = Number.NEGATIVE_INFINITY
+  #ownedSeenAtMs = Number.NEGATIVE_INFINITY
   #isScanning = false
   #left = false
   #woken = false
@@ -197,6 +198,7 @@ export class Fleet<Held extends HeldShard> {
     const { clock, failoverTime, random, telemetry } = this.#options
     let everLooked = false
     for (let failures = 0; !signal.aborted; ) {
+      if (this.#woken) this.#ownedSeenAtMs = Number.NEGATIVE_INFINITY
       this.#woken = false
       let waitMs: number
       try {
@@ -204,14 +206,14 @@ export class Fleet<Held extends HeldShard> {
         await within(clock, PATIENCE_FACTOR * failoverTime, () => orAborted(this.#looking, signal))
         everLooked = true
         failures = 0
-        waitMs = this.#intervalMs()
+        waitMs = this.#waitMs()
       } catch (error) {
         if (signal.aborted) return
         // What is refused for good at the start is a mistake to be told; later it may be a change that is taken back.
         if (isOver(error) || (!everLooked && isForGood(error))) throw error
         telemetry.emit({ type: 'callFailed', doing: 'looking at the leases', error })
         await this.#admitFailure()
-        waitMs = backoffMs(++failures, RETRY_BACKOFF, random) + this.#intervalMs()
+        waitMs = backoffMs(++failures, RETRY_BACKOFF, random) + Math.min(MAX_SCAN_INTERVAL_MS, failoverTime / 10)
       }
       await this.#wakeup.until(() => this.#woken, signal, clock, waitMs)
     }
@@ -227,11 +229,20 @@ export class Fleet<Held extends HeldShard> {
     }
   }
 
-  #intervalMs(): number {
-    const { failoverTime } = this.#options
+  /** Until the next look. */
+  #waitMs(): number {
+    const { failoverTime, clock } = this.#options
     return this.#isScanning
       ? Math.max(Math.min(MAX_SCAN_INTERVAL_MS, failoverTime / 10), this.#view.leases.length * SCAN_MS_PER_LEASE)
-      : Math.min(MAX_INDEX_INTERVAL_MS, 0.15 * failoverTime)
+      : Math.min(this.#lockDueMs, this.#ownedDueMs) - clock.monotonicMs()
+  }
+
+  get #lockDueMs(): number {
+    return this.#lockSeenAtMs + Math.min(MAX_LOCK_INTERVAL_MS, 0.2 * this.#options.failoverTime)
+  }
+
+  get #ownedDueMs(): number {
+    return this.#ownedSeenAtMs + Math.min(MAX_INDEX_INTERVAL_MS, 0.15 * this.#options.failoverTime)
   }
 
   async #look(signal: AbortSignal): Promise<void> {
@@ -243,9 +254,9 @@ export class Fleet<Held extends HeldShard> {
 
   /** Who scans sees the lock there. */
   async #lookAtLock(): Promise<void> {
-    const { table, clock, failoverTime } = this.#options
+    const { table, clock } = this.#options
     const sentAtMs = clock.monotonicMs()
-    if (this.#isScanning || sentAtMs - this.#lockSeenAtMs < Math.min(MAX_LOCK_INTERVAL_MS, failoverTime / 4)) return
+    if (this.#isScanning || sentAtMs < this.#lockDueMs) return
     const item = await table.read('coordinator', LEADER_KEY)
     this.#lock.observe(item, { sentAtMs, nowMs: clock.monotonicMs() })
     this.#lockSeenAtMs = sentAtMs
@@ -259,6 +270,7 @@ export class Fleet<Held extends HeldShard> {
     const look = { sentAtMs, nowMs: clock.monotonicMs(), wallMs: clock.wallMs() }
     this.#view.observe(items, look)
     this.#lockSeenAtMs = sentAtMs
+    this.#refuseOthers()
     if (await this.#lock.consider(this.#view.leaderItem, look)) {
       await timed(
         clock,
@@ -276,7 +288,21 @@ export class Fleet<Held extends HeldShard> {
     await this.#takeUp(leases, signal)
   }
 
+  /** With new leases beside those of another form everything would be read anew, or, at LATEST, skipped. */
+  #refuseOthers(): void {
+    if (this.#view.leases.length > 0 || this.#view.others === 0) return
+    const [given, found] = this.#options.streams.areSeveral ? ['streams', 'one stream'] : ['stream', 'several streams']
+    throw new ConsumerError(
+      'ERR_TABLE',
+      `The table holds the leases of an application with ${found}, which option "${given}" can't go on from: ` +
+        `give "${given === 'stream' ? 'streams' : 'stream'}", or another application name.`,
+    )
+  }
+
   async #lookAtOwned(signal: AbortSignal): Promise<void> {
+    const nowMs = this.#options.clock.monotonicMs()
+    if (nowMs < this.#ownedDueMs) return
+    this.#ownedSeenAtMs = nowMs
     this.#leader.rest()
     const { found, vanished } = await this.#owned.look((leaseKey) => this.#shards.has(leaseKey))
     for (const leaseKey of vanished) this.#shards.get(leaseKey)?.nudge()

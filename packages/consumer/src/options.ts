@@ -22,8 +22,8 @@ import {
 import { type Assign, assignByCount } from './assignment.ts'
 import type { DynamoDB } from './items-table.ts'
 import { LEADER_KEY } from './leader-lock.ts'
-import type { InitialPosition } from './shard-sync.ts'
-import type { StreamSelection } from './stream-finder.ts'
+import { type InitialPosition, isInitialPosition } from './shard-sync.ts'
+import { isListOfStreams, STREAM_CHOICE, type StreamSelection } from './stream-finder.ts'
 import { TABLE_MIGRATION_KEY, VERSION_KEY } from './table-state.ts'
 import type { ConsumerEvent } from './telemetry.ts'
 import { uuid } from './uuid.ts'
@@ -146,29 +146,15 @@ export type ResolvedOptions = {
 
 type OptionalInside = 'stream' | 'streams' | 'kinesis' | 'kinesisConfig' | 'dynamodb' | 'dynamodbConfig' | 'onEvent'
 
-const streamSelection: OptionCheck = (value) => {
-  const isFinder = typeof value === 'function' || typeof (Object(value) as { where?: unknown }).where === 'function'
-  const isList =
-    Array.isArray(value) &&
-    value.length > 0 &&
-    value.every((each) => {
-      const { stream, initialPosition: start } =
-        typeof each === 'string' ? { stream: each } : (Object(each) as Record<string, unknown>)
-      return nonEmptyString(stream) === undefined && (start === undefined || initialPosition(start) === undefined)
-    })
-  return isFinder || isList
+const streamSelection: OptionCheck = (value) =>
+  typeof value === 'function' ||
+  typeof (Object(value) as { where?: unknown }).where === 'function' ||
+  (isListOfStreams(value) && value.length > 0)
     ? undefined
-    : 'a list of names, ARNs or { stream, initialPosition }, a function that gives one, or { where: (stream) => boolean }'
-}
+    : `a list of ${STREAM_CHOICE}, a function that gives one, or { where: (stream) => boolean }`
 
-const initialPosition: OptionCheck = (value) => {
-  if (value === 'TRIM_HORIZON' || value === 'LATEST') return undefined
-  const { timestamp } = Object(value) as { timestamp?: unknown }
-  const isTime = timestamp instanceof Date || typeof timestamp === 'number'
-  return isTime && Number.isFinite(Number(timestamp))
-    ? undefined
-    : '"TRIM_HORIZON", "LATEST" or { timestamp: a Date or milliseconds since 1970 }'
-}
+const initialPosition: OptionCheck = (value) =>
+  isInitialPosition(value) ? undefined : '"TRIM_HORIZON", "LATEST" or { timestamp: a Date or milliseconds since 1970 }'
 
 // The table holds leases, the leader lock and the KCL's notes under names of their own.
 const workerId: OptionCheck = (value) =>

@@ -27,6 +27,12 @@ export interface MissingLease {
 /** Where an application starts in a shard of which it knows nothing yet. */
 export type InitialPosition = 'TRIM_HORIZON' | 'LATEST' | { readonly timestamp: Date | number }
 
+export function isInitialPosition(value: unknown): value is InitialPosition {
+  if (value === 'TRIM_HORIZON' || value === 'LATEST') return true
+  const { timestamp } = Object(value) as { timestamp?: unknown }
+  return (timestamp instanceof Date || typeof timestamp === 'number') && Number.isFinite(Number(timestamp))
+}
+
 /**
  * An application's first leases: every shard that was open at its initial position starts there. A shard that is listed beside
  * its own parent isn't leased: the listing is from the middle of a reshard, and the parent's end brings the child.

@@ -1,6 +1,7 @@
 import { ListStreamsCommand, ListTagsForStreamCommand } from '@aws-sdk/client-kinesis'
 import { describeStream, type Kinesis, orAborted } from '@shardwise/core'
-import type { InitialPosition } from './shard-sync.ts'
+import { ConsumerError } from './errors.ts'
+import { type InitialPosition, isInitialPosition } from './shard-sync.ts'
 import { streamIdentifier } from './stream-source.ts'
 
 /** One of several streams: its name or ARN, and where to start in it if not at the consumer's `initialPosition`. */
@@ -27,7 +28,22 @@ export interface ChosenStream {
   readonly identifier: string | undefined
 }
 
-/** Who is chosen now. Rejects if the service or the user's function fails. */
+/** What each of a list of streams must be. */
+export const STREAM_CHOICE = 'names, ARNs or { stream, initialPosition }'
+
+export function isListOfStreams(value: unknown): value is readonly StreamChoice[] {
+  return Array.isArray(value) && value.every(isStreamChoice)
+}
+
+function isStreamChoice(value: unknown): value is StreamChoice {
+  if (typeof value === 'string') return value !== ''
+  const { stream, initialPosition } = Object(value) as Record<string, unknown>
+  return (
+    typeof stream === 'string' && stream !== '' && (initialPosition === undefined || isInitialPosition(initialPosition))
+  )
+}
+
+/** Which streams are chosen now. Rejects if the service or the user's function fails. */
 export async function chooseStreams(
   selection: StreamSelection,
   kinesis: Kinesis,
@@ -35,6 +51,12 @@ export async function chooseStreams(
 ): Promise<ChosenStream[]> {
   if ('where' in selection) return await chooseByPredicate(selection.where, kinesis, signal)
   const choices = typeof selection === 'function' ? await orAborted(asPromise(selection), signal) : selection
+  if (!isListOfStreams(choices)) {
+    throw new ConsumerError(
+      'ERR_STREAM',
+      `Option "streams": expected the function to return a list of ${STREAM_CHOICE}, got ${JSON.stringify(choices)}.`,
+    )
+  }
   return choices.map((choice) => {
     const { stream, initialPosition } =
       typeof choice === 'string' ? { stream: choice, initialPosition: undefined } : choice

@@ -120,3 +120,21 @@ test('a stream that does not exist is told of and the others are read', async ()
   await until(() => expect(shards(consumer)).toEqual(['flights 0']))
   expect(events).toContainEqual(expect.objectContaining({ type: 'streamMissing', stream: 'nothing' }))
 })
+
+test('leases of one stream can not be gone on from with several, nor the other way round', async () => {
+  const { consumer: several } = start('a', { application: 'many', streams: ['flights'] })
+  await until(() => expect(shards(several)).toEqual(['flights 0']))
+  await several.close()
+  const { ended } = start('a', { application: 'many', stream: 'flights' })
+  await expect(ended).rejects.toMatchObject({ code: 'ERR_TABLE', message: expect.stringContaining('several streams') })
+  const { consumer: one } = start('b', { application: 'one', stream: 'flights' })
+  await until(() => expect(shards(one)).toEqual(['flights 0']))
+  await one.close()
+  const { ended: refused } = start('b', { application: 'one', streams: ['flights'] })
+  await expect(refused).rejects.toMatchObject({ code: 'ERR_TABLE', message: expect.stringContaining('one stream') })
+})
+
+test('a function that gives no list of streams is refused', async () => {
+  const { ended } = start('a', { streams: (() => 'flights') as unknown as () => string[] })
+  await expect(ended).rejects.toMatchObject({ code: 'ERR_STREAM', message: expect.stringContaining('got "flights"') })
+})
