@@ -285,7 +285,7 @@ export const mutations: readonly Mutation[] = [
     file: 'consumer/src/lease-changes.ts',
     from: 'when: [asSeen(lease)],',
     to: 'when: [{ leaseKey: { S: lease.leaseKey } }],',
-    noticedBy: 2,
+    noticedBy: 1,
   },
   {
     name: 'write to the table without a condition',
@@ -306,7 +306,7 @@ export const mutations: readonly Mutation[] = [
     file: 'consumer/src/fleet-view.ts',
     from: 'return stillMs <= entry.timeoutMs',
     to: 'return stillMs >= 0',
-    noticedBy: 4,
+    noticedBy: 153,
   },
   {
     name: 'hand a lease on that its owner has not found yet',
@@ -320,28 +320,28 @@ export const mutations: readonly Mutation[] = [
     file: 'consumer/src/worker-loads.ts',
     from: 'return this.#count < this.maxLeases',
     to: 'return this.#count >= 0',
-    noticedBy: 4,
+    noticedBy: 230,
   },
   {
     name: 'give a lease back without its last checkpoint',
     file: 'consumer/src/lease-changes.ts',
     from: '...(checkpoint && checkpointAttributes(checkpoint)),\n    },\n    remove: [\n      ...(handoff',
     to: '},\n    remove: [\n      ...(handoff',
-    noticedBy: 3,
+    noticedBy: 49,
   },
   {
     name: 'leave a handoff standing that is done',
     file: 'consumer/src/lease-changes.ts',
     from: "...(handoff ? ['checkpointOwner'] : successor",
     to: '...(handoff ? [] : successor',
-    noticedBy: 4,
+    noticedBy: 1,
   },
   {
     name: 'void a prepared checkpoint with every renewal',
     file: 'consumer/src/lease-changes.ts',
     from: '    ...(checkpoint && { remove: PENDING }),\n',
     to: '    remove: PENDING,\n',
-    noticedBy: 10,
+    noticedBy: 11,
   },
   {
     name: 'end a shard before its children have leases',
@@ -354,7 +354,7 @@ export const mutations: readonly Mutation[] = [
     name: 'read a child when one of its parents is finished',
     file: 'consumer/src/parents.ts',
     from: 'if (parents.some((parent) => parent !== undefined && !isFinished(parent))) return false',
-    to: 'if (parents.every((parent) => parent !== undefined && !isFinished(parent))) return false',
+    to: 'if (parents.length > 0 && parents.every((parent) => parent !== undefined && !isFinished(parent))) return false',
     noticedBy: 7,
   },
   {
@@ -383,7 +383,7 @@ export const mutations: readonly Mutation[] = [
     file: 'consumer/src/fleet.ts',
     from: 'await Promise.allSettled([this.#looking, this.#beating])\n',
     to: '',
-    noticedBy: 1,
+    noticedBy: 118,
   },
   {
     name: 'have every worker read the whole table',

@@ -55,7 +55,7 @@ export interface WorkerPlan {
 }
 
 /** How an application comes by its two streams. */
-export interface StreamsPlan {
+interface StreamsPlan {
   readonly by: 'list' | 'function' | 'where'
   /** The second is among them only from then on; not with a list. */
   readonly addedAtMs?: number

@@ -19,7 +19,7 @@ export interface ObservedShard {
 }
 
 /** A lease of the application. */
-export interface ObservedLease {
+interface ObservedLease {
   readonly holder: string | undefined
   readonly finished: boolean
 }

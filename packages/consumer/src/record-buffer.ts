@@ -18,7 +18,7 @@ export interface KinesisRecord {
 }
 
 /** What the service gave at once. */
-export interface Batch {
+interface Batch {
   readonly cameAtMs: number
   /** Kinesis records of it that aren't finished. */
   left: number

@@ -152,7 +152,12 @@ describe('cost', () => {
     const idle = leases * perSecond(renewalInterval)
     const busy = leases * perSecond(checkpointIntervalMs)
     const beats = (workers + 1) * perSecond(failoverTime / 2)
-    const reads = 1 + (workers - 1) * (1 / 1.5 + 1 / 3 + 1 / 60)
+    const looks = ['fleet.ts', 'reported-load.ts'].flatMap((name) =>
+      named(source(name), /^const (?:MAX_INDEX|MAX_LOCK|LOOK)_INTERVAL_MS = ([\d_]+)$/gm),
+    )
+    expect(looks).toHaveLength(3)
+    const perFollower = looks.reduce((sum, ms) => sum + perSecond(Number(ms.replaceAll('_', ''))), 0)
+    const reads = perSecond(1_000) + (workers - 1) * perFollower
     expect(isTold('UpdateItem of leases', idle, busy)).toBe(true)
     expect(isTold('UpdateItem of entries and lock', beats, beats)).toBe(true)
     expect(isTold('requests', idle + beats + reads, busy + beats + reads)).toBe(true)
