@@ -3,8 +3,7 @@ import { setTimeout } from 'node:timers/promises'
 
 /** What a worker tells, of either kind. */
 export type WorkerEvent = { readonly worker: string } & (
-  | { readonly event: 'ready' | 'stopped' }
-  | { readonly event: 'leader'; readonly leader: boolean }
+  | { readonly event: 'ready' | 'preparing' | 'stopped' }
   | {
       readonly event: 'started'
       readonly stream: string
@@ -69,11 +68,6 @@ export class EventLog {
 
   deliveries(): readonly Delivery[] {
     return this.read().filter((event) => event.event === 'record')
-  }
-
-  /** Waits until the events so far are as wanted. */
-  async until(what: string, isSo: (events: readonly WorkerEvent[]) => boolean, timeoutMs = 60_000): Promise<void> {
-    await until(what, () => isSo(this.read()), timeoutMs)
   }
 
   close(): void {

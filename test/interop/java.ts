@@ -10,12 +10,17 @@ export type KclVersion = '3.5' | '3.4' | '2'
 const folder = fileURLToPath(new URL('java', import.meta.url))
 const stampFile = join(folder, 'target', 'stamp')
 
-/** Which of the programs that the Java side needs don't start. */
+/** DynamoDB for development needs it. */
+const OLDEST_JDK = 17
+
+/** What the Java side needs and this machine doesn't have. */
 export function missingTools(): string[] {
-  return (['java', 'javac', 'mvn'] as const).filter((tool) => {
-    const { status } = spawnSync(tool, ['-version'], { stdio: 'ignore' })
-    return status !== 0
-  })
+  const missing: string[] = []
+  const { status, stdout, stderr } = spawnSync('javac', ['-version'], { encoding: 'utf8' })
+  const major = Number(/^javac (\d+)/m.exec(`${stdout}\n${stderr}`)?.[1])
+  if (status !== 0 || !(major >= OLDEST_JDK)) missing.push(`a JDK from ${OLDEST_JDK} on`)
+  if (spawnSync('mvn', ['-version'], { stdio: 'ignore' }).status !== 0) missing.push('Maven')
+  return missing
 }
 
 /**

@@ -5,7 +5,7 @@ import { buildJava, missingTools } from './java.ts'
 
 const missing = missingTools()
 if (missing.length > 0) {
-  process.stdout.write(`interop skipped: it runs the KCL, and ${missing.join(' and ')} can't be run here\n`)
+  process.stdout.write(`interop skipped: it runs the KCL, which needs ${missing.join(' and ')}\n`)
 } else {
   const startedAt = performance.now()
   const built = buildJava()

@@ -44,7 +44,6 @@ const consumer = new Consumer({
   kinesisConfig: settings.kinesis,
   dynamodbConfig: settings.dynamodb,
   onEvent: (event) => {
-    if (event.type === 'leaderChanged') print('leader', { leader: event.leader })
     if (event.type === 'shardStarted') {
       const { sequenceNumber, subSequenceNumber } = event.checkpoint
       print('started', { ...shardOf(event), sequence: sequenceNumber, sub: subSequenceNumber })

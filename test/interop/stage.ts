@@ -21,11 +21,12 @@ import { nameOf, type Surroundings, Worker } from './worker.ts'
 export type Item = Readonly<Record<string, AttributeValue>>
 
 const KEYS = 40
+const RECORD_BYTES = 100
 /** Where one stream is enough. */
 const ORDERS = 'orders'
 
-/** A tenth of the usual: how long a worker may be silent, for all workers, since they judge each other by it. */
-export const FAILOVER_MS = 3_000
+/** How long a worker may be silent: less than the usual 10 s, and the same for all, since they judge each other by it. */
+const FAILOVER_MS = 3_000
 
 /** Streams that are being written, an application's table, and the workers on it. */
 export class Stage implements AsyncDisposable {
@@ -54,7 +55,7 @@ export class Stage implements AsyncDisposable {
     this.#producer = new Producer({
       clientConfig: local.kinesis,
       rateLimit: Number.POSITIVE_INFINITY,
-      aggregationMaxSize: 1_024,
+      aggregationMaxSize: 4_096,
     })
     this.#around = {
       log: this.log,
@@ -101,7 +102,7 @@ export class Stage implements AsyncDisposable {
       const number = this.#put++
       const key = number % KEYS
       const stream = this.#streams[key % this.#streams.length]!
-      await this.#producer.put({ stream, partitionKey: `key-${key}`, data: String(number) })
+      await this.#producer.put({ stream, partitionKey: `key-${key}`, data: String(number).padEnd(RECORD_BYTES) })
       this.#acknowledged++
     })
     await this.#producer.flush()

@@ -387,8 +387,8 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: 'have every worker read the whole table',
-    file: 'consumer/src/fleet.ts',
-    from: 'this.#isScanning = this.#lock.held || this.#lock.isStale',
+    file: 'consumer/src/lookout.ts',
+    from: 'this.#isScanning = this.lock.held || this.lock.isStale',
     to: 'this.#isScanning = true',
     noticedBy: 4,
   },
@@ -404,21 +404,14 @@ export const mutations: readonly Mutation[] = [
     file: 'consumer/src/open-table.ts',
     from: 'sentAtMs - first.answeredAtMs > STANDSTILL_FACTOR * failoverTime',
     to: 'sentAtMs - first.answeredAtMs >= -failoverTime',
-    noticedBy: 10,
+    noticedBy: 174,
   },
   {
     name: 'keep the leases of a stream that is none of the application’s any more',
     file: 'consumer/src/former-streams.ts',
     from: 'nowMs - sinceMs >= formerStreamWaitMs',
     to: 'nowMs - sinceMs >= 1e9 + formerStreamWaitMs',
-    noticedBy: 10,
-  },
-  {
-    name: 'take leases up that are still being handed off',
-    file: 'consumer/src/lease-changes.ts',
-    from: '{ leaseCounter: number(lease.counter), leaseOwner: { S: worker }, checkpointOwner: undefined },',
-    to: '{ leaseCounter: number(lease.counter), leaseOwner: { S: worker } },',
-    noticedBy: 10,
+    noticedBy: 2,
   },
 ]
 

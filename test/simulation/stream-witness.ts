@@ -187,8 +187,11 @@ export class StreamWitness {
       this.#handling.set(partitionKey, handling)
     }
     if (put.firstDelivery === undefined && !record.misplaced) {
-      // Where nobody came to it in time, a later copy comes when it comes.
-      if (put.place !== undefined && this.#stored.hasExpired(put.place, this.#nowMs())) put.isOrdered = false
+      // Where nobody came to it in time, or was to, a later copy comes when it comes.
+      const { place } = put
+      const isMissed =
+        place !== undefined && (this.#stored.hasExpired(place, this.#nowMs()) || this.#stored.isBeforeStart(place))
+      if (isMissed) put.isOrdered = false
       put.firstDelivery = this.#deliveries++
       this.#checkOrder(put)
     }

@@ -71,6 +71,8 @@ export class World {
   readonly #itemWitness: ItemWitness
   readonly #promptness: Promptness
   #violation: Violation | undefined
+  /** When somebody changed the table by hand last. */
+  #operatedMs = Number.NEGATIVE_INFINITY
   #isOver = false
 
   constructor(plan: Plan, { keepTrace = false }: { readonly keepTrace?: boolean } = {}) {
@@ -237,6 +239,7 @@ export class World {
         break
       case 'operator':
         this.#operator.act(fault)
+        this.#operatedMs = this.#time.nowMs
         break
       case 'reshard':
         this.#kinesis.reshard(fault.act, fault.where)
@@ -277,8 +280,9 @@ export class World {
   #failed(worker: FleetMember, error: unknown): void {
     const { formerTable, failoverTime } = this.#plan
     const isRefused = (error as { code?: unknown }).code === 'ERR_TABLE'
-    // It may find out that the others are gone only when nothing has moved for a while.
-    if (isRefused && this.#time.nowMs < (formerTable?.livesUntilMs ?? 0) + failoverTime) {
+    // It may find out that the others are gone only when nothing has moved for a while, be it by hand.
+    const movedMs = Math.max(formerTable?.livesUntilMs ?? 0, formerTable?.isOf3x === false ? this.#operatedMs : 0)
+    if (isRefused && this.#time.nowMs < movedMs + failoverTime) {
       this.#trace.add('world', `${worker.process.name} refuses the table: ${(error as Error).message}`)
       this.#programs.startAgain(worker, failoverTime)
     } else {

@@ -2,7 +2,7 @@
  * What a fleet asks of DynamoDB at rest, counted where requests leave the worker processes: first without records, then with
  * one a second and shard.
  *
- *   node --conditions=shardwise-source packages/consumer/bench/requests.ts [--runs 3] [--seconds 60] [--leases 32 --workers 4]
+ *   node --conditions=shardwise-source packages/consumer/bench/requests.ts [--runs 3] [--seconds 60] [--leases 32 --workers 4] [--trace]
  *
  * All settings are the defaults, but that shards of the largest fleet are read every second, for the sake of a small machine.
  */
@@ -18,6 +18,7 @@ const { values } = parseArgs({
     seconds: { type: 'string', default: '60' },
     leases: { type: 'string' },
     workers: { type: 'string' },
+    trace: { type: 'boolean', default: false },
   },
 })
 const seconds = Number(values.seconds)
@@ -59,6 +60,7 @@ async function rates(application: Application): Promise<Requests> {
 async function measure({ leases, workers }: Size): Promise<Figures[]> {
   await using application = await Application.start({
     shards: leases,
+    trace: values.trace,
     workerOptions: leases > MANY_LEASES ? { idleTimeBetweenReads: 1_000 } : {},
   })
   // So that it shows who reads what.

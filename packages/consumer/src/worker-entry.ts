@@ -68,10 +68,14 @@ export class WorkerPresence {
     await this.#options.table.update(this.#write())
   }
 
-  /** Leaves no entry behind; that of another run under the same name, begun meanwhile, stays. */
-  async leave(): Promise<void> {
+  /**
+   * Leaves no entry behind; that of another run under the same name, begun meanwhile, stays. Resolves to whether there is no
+   * such run.
+   */
+  async leave(): Promise<boolean> {
     const { table, workerId } = this.#options
-    await table.delete('worker', workerId, [{ [RUN]: { S: this.#run } }])
+    const deleted = await table.delete('worker', workerId, [{ [RUN]: { S: this.#run } }])
+    return deleted || (await table.read('worker', workerId)) === undefined
   }
 
   /**

@@ -152,9 +152,10 @@ describe('cost', () => {
     const idle = leases * perSecond(renewalInterval)
     const busy = leases * perSecond(checkpointIntervalMs)
     const beats = (workers + 1) * perSecond(failoverTime / 2)
-    const looks = ['fleet.ts', 'reported-load.ts'].flatMap((name) =>
-      named(source(name), /^const (?:MAX_INDEX|MAX_LOCK|LOOK)_INTERVAL_MS = ([\d_]+)$/gm),
-    )
+    const looks = [
+      ...named(SOURCES, /^const (?:MAX_INDEX|MAX_LOCK)_INTERVAL_MS = ([\d_]+)$/gm),
+      ...named(source('reported-load.ts'), /^const LOOK_INTERVAL_MS = ([\d_]+)$/gm),
+    ]
     expect(looks).toHaveLength(3)
     const perFollower = looks.reduce((sum, ms) => sum + perSecond(Number(ms.replaceAll('_', ''))), 0)
     const reads = perSecond(1_000) + (workers - 1) * perFollower

@@ -1,22 +1,25 @@
 import { setTimeout } from 'node:timers/promises'
+import { DynamoDBClient, GetItemCommand, ListTablesCommand } from '@aws-sdk/client-dynamodb'
 import { PutRecordsCommand } from '@aws-sdk/client-kinesis'
 import { createKinesisClient, listShards } from '@shardwise/core'
 import { type Local, startLocal } from '@shardwise/local'
 import { Deliveries } from './deliveries.ts'
-import { type News, type Requests, STREAM, type WorkerConfig } from './messages.ts'
+import { APPLICATION, type News, type Requests, STREAM, type WorkerConfig } from './messages.ts'
 import { nowMs } from './now.ts'
 import { WorkerProcess } from './worker-process.ts'
 
 export interface ApplicationOptions {
   readonly shards: number
-  /** Told of what workers tell of themselves. */
-  readonly trace?: ((text: string) => void) | undefined
+  /** Whether what workers tell of themselves is written to standard error. */
+  readonly trace: boolean
   /** Of the workers, where not the defaults. */
   readonly workerOptions?: WorkerConfig['options']
 }
 
 /** For so long nothing must move until the fleet counts as being at rest. */
 const AT_REST_MS = 3_000
+const HEARTBEAT_POLL_MS = 20
+const PROBE_INTERVAL_MS = 100
 
 /** A stream and a table on servers of their own, worker processes, and what these have handled. */
 export class Application implements AsyncDisposable {
@@ -24,9 +27,13 @@ export class Application implements AsyncDisposable {
   readonly #options: ApplicationOptions
   readonly #local: Local
   readonly #kinesis: ReturnType<typeof createKinesisClient>
+  readonly #dynamodb: DynamoDBClient
   readonly #hashKeys: readonly string[]
   readonly #workers = new Set<WorkerProcess>()
   readonly #bornAtMs = nowMs()
+  readonly #probing: Promise<void>
+  readonly #answers: { readonly atMs: number; readonly tookMs: number }[] = []
+  #isOver = false
   #writing: Promise<void> = Promise.resolve()
   #writeIntervalMs: number | undefined
   #written = 0
@@ -53,7 +60,9 @@ export class Application implements AsyncDisposable {
     this.#options = options
     this.#local = local
     this.#kinesis = kinesis
+    this.#dynamodb = new DynamoDBClient(local.dynamodb)
     this.#hashKeys = hashKeys
+    this.#probing = this.#probe()
   }
 
   get workers(): readonly WorkerProcess[] {
@@ -105,6 +114,12 @@ export class Application implements AsyncDisposable {
     return deliveries.lastMoveAtMs
   }
 
+  /** Resolves when the leader has just shown that it lives. */
+  async leaderHeartbeat(): Promise<void> {
+    const before = await this.#leaderVersion()
+    while ((await this.#leaderVersion()) === before) await setTimeout(HEARTBEAT_POLL_MS)
+  }
+
   async close(worker: WorkerProcess): Promise<void> {
     this.#trace(worker.workerId, 'is told to close', nowMs())
     await worker.close()
@@ -127,6 +142,11 @@ export class Application implements AsyncDisposable {
     return sum
   }
 
+  /** The longest that the local DynamoDB took for an answer, in seconds: a machine with too much to do shows there. */
+  slowestAnswerS(since: number): number {
+    return Math.max(...this.#answers.filter(({ atMs }) => atMs > since).map(({ tookMs }) => tookMs)) / 1_000
+  }
+
   /** @throws {Error} if a record that was put isn't delivered */
   async checkNothingLost(): Promise<void> {
     await this.stopWriting()
@@ -135,9 +155,11 @@ export class Application implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.stopWriting()
+    this.#isOver = true
+    await Promise.all([this.stopWriting(), this.#probing])
     await Promise.all(this.workers.map((worker) => worker.kill()))
     this.#kinesis.destroy()
+    this.#dynamodb.destroy()
     await this.#local.stop()
   }
 
@@ -154,12 +176,30 @@ export class Application implements AsyncDisposable {
     }
   }
 
+  async #probe(): Promise<void> {
+    while (!this.#isOver) {
+      const sentAtMs = nowMs()
+      await this.#dynamodb.send(new ListTablesCommand())
+      this.#answers.push({ atMs: nowMs(), tookMs: nowMs() - sentAtMs })
+      await setTimeout(PROBE_INTERVAL_MS)
+    }
+  }
+
+  async #leaderVersion(): Promise<string | undefined> {
+    const { Item } = await this.#dynamodb.send(
+      new GetItemCommand({ TableName: APPLICATION, Key: { leaseKey: { S: 'Leader' } }, ConsistentRead: true }),
+    )
+    return Item?.recordVersionNumber?.S
+  }
+
   #take(news: News, workerId: string): void {
     if (news.type === 'delivery') this.deliveries.add({ workerId, ...news })
     else if (news.type === 'event') this.#trace(workerId, news.text, news.atMs)
   }
 
   #trace(workerId: string, text: string, atMs: number): void {
-    this.#options.trace?.(`${((atMs - this.#bornAtMs) / 1_000).toFixed(3).padStart(8)} ${workerId} ${text}`)
+    if (!this.#options.trace) return
+    const seconds = ((atMs - this.#bornAtMs) / 1_000).toFixed(3).padStart(8)
+    process.stderr.write(`${seconds} ${workerId} ${text}\n`)
   }
 }

@@ -6,6 +6,7 @@ final class Commands {
   void accept(String command) {
     if (!command.equals("prepare")) throw new IllegalArgumentException("expected prepare or stop, got " + command);
     onlyPrepare = true;
+    Events.print("preparing");
   }
 
   boolean onlyPrepare() {
