@@ -28,9 +28,13 @@ export type Fault =
       readonly restartMs: number
       readonly keepsName?: boolean
     }
-  /** Nothing of the process runs for a while, from when it has sent so many more requests. */
+  /**
+   * Nothing of the process runs for a while, from when it has sent so many more requests. If the machine is suspended, its
+   * monotonic clock stands still, and its timers with it.
+   */
   | {
       readonly kind: 'pause'
+      readonly isSuspended?: boolean
       readonly atMs: number
       readonly place: string
       readonly afterSends: number
@@ -39,7 +43,7 @@ export type Fault =
   /** The process dies right before or after something that it writes to the table, the `nth` of its kind from `atMs` on. */
   | (AtWrite & { readonly kind: 'killAtWrite'; readonly restartMs: number; readonly renamed: boolean })
   /** Nothing of the process runs for a while: what it was about to write goes out afterwards, or its answer comes in then. */
-  | (AtWrite & { readonly kind: 'pauseAtWrite'; readonly forMs: number })
+  | (AtWrite & { readonly kind: 'pauseAtWrite'; readonly forMs: number; readonly isSuspended?: boolean })
   /** No request, or no answer, passes between a process and a service. */
   | {
       readonly kind: 'partition'

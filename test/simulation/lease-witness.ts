@@ -36,6 +36,8 @@ export class LeaseWitness {
   readonly #report: (violation: Violation) => void
   /** Which start of which worker took each lease up last. */
   readonly #holders = new Map<string, SimulatedProcess>()
+  /** Shards that have, or had, a lease. */
+  readonly #leased = new Set<string>()
   readonly #checkpoints = new Map<string, Position>()
   /** Shards of which a worker has said that records may have expired. */
   readonly #told = new Set<string>()
@@ -69,6 +71,7 @@ export class LeaseWitness {
       if (before?.checkpoint?.S !== SHARD_END.sequenceNumber) this.#checkpoints.delete(key)
       return
     }
+    this.#leased.add(key)
     if (!this.#hasStarted) this.#start(after)
     if (writer === undefined) {
       this.#checkpoints.set(key, checkpointOf(after))
@@ -130,11 +133,11 @@ export class LeaseWitness {
     }
   }
 
-  /** Those that were finished and cleared away before have no lease any more. */
+  /** One that had a lease may have been finished and cleared away, or deleted by hand. */
   #checkChildren({ shardId }: StoredShard, writer: SimulatedProcess): void {
     for (const child of this.#stored.shards) {
       const isChild = child.parents.some((parent) => parent.shardId === shardId)
-      if (!isChild || this.#needsNoLease(child.shardId) || this.#checkpoints.has(child.shardId)) continue
+      if (!isChild || this.#needsNoLease(child.shardId) || this.#leased.has(child.shardId)) continue
       this.#object(
         'children before the end',
         `${writer.name} ends ${shardId}, and its child ${child.shardId} has no lease`,

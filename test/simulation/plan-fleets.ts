@@ -29,6 +29,7 @@ const VARIATIONS: readonly { readonly vary: Vary; readonly share: number }[] = [
   { vary: withForeignWorkers, share: 0.2 },
   { vary: withFormerTable, share: 0.2 },
   { vary: withSeveralStreams, share: 0.3 },
+  { vary: withSuspensions, share: 0.3 },
 ]
 
 /** More often those that hand something on to others. */
@@ -243,6 +244,16 @@ function withSeveralStreams(random: Random, plan: Plan): Plan {
     streams: { by, formerStreamWaitMs: isForGood ? 2_000 : 3_600_000, ...(by !== 'list' && times) },
     producers: plan.producers.map((producer) => ({ ...producer, sideShare: pick(random, [0.3, 0.6]) })),
   }
+}
+
+/** Some pauses are those of a machine that sleeps. */
+function withSuspensions(random: Random, plan: Plan): Plan {
+  const faults = plan.faults.map((fault) =>
+    (fault.kind === 'pause' && !fault.place.startsWith('producer')) || fault.kind === 'pauseAtWrite'
+      ? { ...fault, isSuspended: chance(random, 0.7) }
+      : fault,
+  )
+  return { ...plan, faults }
 }
 
 /** Nothing else goes wrong, and before each change the fleet has come to rest. */

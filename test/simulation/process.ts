@@ -38,6 +38,8 @@ export class SimulatedProcess implements Clock {
   readonly #wallOffsetMs: number
   readonly #bornMs: number
   #pausedUntilMs = 0
+  /** For how long its machine has slept, up to when it goes on. */
+  #suspendedMs = 0
   #dead = false
   #onSends: { left: number; readonly run: () => void } | undefined
 
@@ -68,9 +70,16 @@ export class SimulatedProcess implements Clock {
     this.#dead = true
   }
 
-  /** Stops everything inside for a while, as a garbage collection or a suspended machine does. */
+  /** Stops everything inside for a while, as a garbage collection does. */
   pause(ms: number): void {
     this.#pausedUntilMs = Math.max(this.#pausedUntilMs, this.#time.nowMs + ms)
+  }
+
+  /** The machine sleeps: its monotonic clock stands still, as Linux's does. */
+  suspend(ms: number): void {
+    const beginsMs = Math.max(this.#pausedUntilMs, this.#time.nowMs)
+    this.pause(ms)
+    this.#suspendedMs += Math.max(0, this.#pausedUntilMs - beginsMs)
   }
 
   /** Something happens to it as soon as it has sent so many more requests; with 0 now. */
@@ -95,7 +104,7 @@ export class SimulatedProcess implements Clock {
   }
 
   monotonicMs(): number {
-    return (this.#time.nowMs - this.#bornMs) * this.#clockRate
+    return (this.#time.nowMs - this.#bornMs - this.#suspendedMs) * this.#clockRate
   }
 
   wallMs(): number {
@@ -108,12 +117,21 @@ export class SimulatedProcess implements Clock {
         reject(signal.reason)
         return
       }
+      let suspendedMs = this.#suspendedMs
       const wake = (): void => {
         if (signal?.aborted) return
+        if (this.#suspendedMs > suspendedMs) {
+          // The timer has stood still too.
+          dueMs += this.#suspendedMs - suspendedMs
+          suspendedMs = this.#suspendedMs
+          happening = this.#time.at(dueMs, () => this.enter(wake))
+          return
+        }
         signal?.removeEventListener('abort', onAbort)
         resolve()
       }
-      const happening = this.#time.after(this.#timerMs(ms), () => this.enter(wake))
+      let dueMs = this.#time.nowMs + this.#timerMs(ms)
+      let happening = this.#time.at(dueMs, () => this.enter(wake))
       const onAbort = (): void => {
         this.#time.cancel(happening)
         reject(signal?.reason)

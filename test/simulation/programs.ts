@@ -117,13 +117,13 @@ export class Programs {
     })
   }
 
-  pause({ place, afterSends, forMs }: Extract<Fault, { kind: 'pause' }>): void {
-    const program = this.#programAt(place)
-    program?.process.afterSends(afterSends, () => this.#pause(program.process, forMs))
+  pause(fault: Extract<Fault, { kind: 'pause' }>): void {
+    const program = this.#programAt(fault.place)
+    program?.process.afterSends(fault.afterSends, () => this.#pause(program.process, fault))
   }
 
   pauseAtWrite(fault: Extract<Fault, { kind: 'pauseAtWrite' }>): void {
-    this.#options.writeFaults.arm(fault, (process) => this.#pause(process, fault.forMs))
+    this.#options.writeFaults.arm(fault, (process) => this.#pause(process, fault))
   }
 
   leave({ place: given, restartMs, keepsName = false }: Extract<Fault, { kind: 'leave' }>): void {
@@ -154,10 +154,14 @@ export class Programs {
     this.#options.time.after(restartMs, () => this.#restart(place, renamed))
   }
 
-  #pause(process: SimulatedProcess, forMs: number): void {
+  #pause(
+    process: SimulatedProcess,
+    { forMs, isSuspended }: { readonly forMs: number; readonly isSuspended?: boolean },
+  ): void {
     if (this.#isCalm) return
     this.#options.trace.add('world', `${process.name} is paused`)
-    process.pause(forMs)
+    if (isSuspended) process.suspend(forMs)
+    else process.pause(forMs)
   }
 
   #restart(place: string, renamed: boolean): void {

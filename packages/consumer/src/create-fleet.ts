@@ -42,6 +42,8 @@ export function createFleet(
     kinesis,
     pool: new HandlerPool(eachRecord, options),
     parents: new Parents(table),
+    // One of several streams that may not be read is no reason to stop reading the others.
+    isRefusalFinal: !streams.areSeveral,
     parentPollMs: Math.min(MAX_PARENT_POLL_MS, failoverTime / 10),
     bufferShare: (): number => maxBufferedBytes / Math.max(1, fleet.shards.length),
     onFailure: (doing: string, error: unknown) => telemetry.emit({ type: 'callFailed', doing, error }),

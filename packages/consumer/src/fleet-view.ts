@@ -4,6 +4,7 @@ import { holderOf, isFinished, type Lease, leaseFromItem } from './lease.ts'
 import { type Moment, Standstill } from './standstill.ts'
 import type { Streams } from './streams.ts'
 import type { Item } from './table.ts'
+import { type UntakenLease, UntakenLeases } from './untaken-leases.ts'
 import { entryFromItem, type WorkerEntry } from './worker-entry.ts'
 
 export interface FleetViewOptions {
@@ -54,10 +55,11 @@ export class FleetView {
   readonly #gone = new Map<string, string>()
   /** Workers whose entry was there and is gone: they have left in good order. */
   readonly #left = new Set<string>()
-  /** Leases whose holder has changed and hasn't written since. */
+  /** Leases whose holder has changed, hasn't written since, and still has time to. */
   readonly #newlyHeld = new Set<string>()
   /** Leases whose holder was seen to write: it knows that it has them, so it can be asked to hand them off. */
   readonly #takenUp = new Set<string>()
+  readonly #untaken: UntakenLeases
   /** Who handed a lease off, and when that was last seen under way. */
   readonly #origins = new Map<string, { readonly workerId: string; readonly atMs: number }>()
   #leases = new Map<string, Lease>()
@@ -69,6 +71,7 @@ export class FleetView {
 
   constructor(options: FleetViewOptions) {
     this.#options = options
+    this.#untaken = new UntakenLeases(options.failoverTime)
   }
 
   get leases(): Lease[] {
@@ -111,15 +114,15 @@ export class FleetView {
     for (const item of items) seen.add(this.#sort(item))
     for (const id of entriesBefore.keys()) if (!this.#entries.has(id)) this.#left.add(id)
     for (const id of this.#entries.keys()) this.#left.delete(id)
+    this.#untaken.follow(this.#entries)
     const counters = new Map([...this.#leases].map(([key, { counter }]) => [key, String(counter)]))
     for (const key of this.#leaseStandstill.observe(counters, look)) {
-      if (hasTakenUp(before.get(key)!, this.#leases.get(key)!)) this.#holderWrote(key)
-      else this.#holderChanged(key)
+      this.#compare(before.get(key)!, this.#leases.get(key)!)
     }
     this.#observeHandoffs()
     const beats = new Map([...this.#entries].map(([id, { beat }]) => [id, beat]))
     for (const id of this.#entryStandstill.observe(beats, look)) this.#proven.add(id)
-    for (const id of this.#letGo()) if (beats.has(id)) this.#gone.set(id, beats.get(id)!)
+    for (const lease of this.#expired()) this.#letGo(lease)
     this.#forget(seen)
   }
 
@@ -130,8 +133,11 @@ export class FleetView {
     if (lease === undefined || before === undefined) return
     this.#leases.set(lease.leaseKey, lease)
     this.#byStream = undefined
-    if (lease.counter !== before.counter) this.#leaseStandstill.move(lease.leaseKey, String(lease.counter), nowMs)
-    if (holderOf(lease) !== holderOf(before)) this.#holderChanged(lease.leaseKey)
+    if (lease.counter !== before.counter) {
+      this.#leaseStandstill.move(lease.leaseKey, String(lease.counter), nowMs)
+      // Also if it was this one's before: what it has of the lease is void, so it has to find it anew.
+      this.#holderChanged(lease.leaseKey)
+    }
     const handoff = handoffOf(lease)
     if (handoff === undefined) return
     this.#handoffStandstill.move(lease.leaseKey, handoff, nowMs)
@@ -167,12 +173,21 @@ export class FleetView {
   workers(): AssignableWorker[] {
     const { workerId, maxLeases } = this.#options
     const others = [...this.#entries.values()].filter(
-      (entry) => entry.workerId !== workerId && !entry.isFailing && this.#isAlive(entry.workerId),
+      (entry) =>
+        entry.workerId !== workerId &&
+        !entry.isFailing &&
+        this.#isAlive(entry.workerId) &&
+        !this.#untaken.isWaiting(entry.workerId, this.#look.nowMs),
     )
     return [
       { workerId, maxLeases },
       ...others.map((entry) => ({ workerId: entry.workerId, maxLeases: entry.maxLeases })),
     ]
+  }
+
+  /** Leases that weren't taken up by whom they were given to, since this was last called. */
+  takeUntaken(): readonly UntakenLease[] {
+    return this.#untaken.takeUntold()
   }
 
   /** Entries whose workers have been gone for long. */
@@ -187,9 +202,27 @@ export class FleetView {
     return handoffOf(lease) === undefined && this.#takenUp.has(lease.leaseKey)
   }
 
-  #holderWrote(leaseKey: string): void {
-    this.#newlyHeld.delete(leaseKey)
-    this.#takenUp.add(leaseKey)
+  /** The counter of the lease has moved from one look to the next. */
+  #compare(before: Lease, now: Lease): void {
+    const { leaseKey } = now
+    const holder = holderOf(now)
+    // A worker of ours names its acquisition when it has come by a lease.
+    const isAcquired = before.token !== now.token
+    if (isAcquired || holder === holderOf(before)) {
+      if (isAcquired || this.#newlyHeld.has(leaseKey)) this.#untaken.forgive(holder)
+      this.#newlyHeld.delete(leaseKey)
+      this.#takenUp.add(leaseKey)
+    } else {
+      if (holder === undefined && this.#newlyHeld.has(leaseKey)) this.#notTakenUp(before)
+      this.#holderChanged(leaseKey)
+    }
+  }
+
+  /** Its holder has given it back as it was, or has had long enough. */
+  #notTakenUp(lease: Lease): void {
+    const entry = this.#entries.get(holderOf(lease) ?? '')
+    if (entry === undefined || entry.workerId === this.#options.workerId || !this.#isAssignable(lease)) return
+    this.#untaken.add(lease.leaseKey, entry, this.#look.nowMs)
   }
 
   #holderChanged(leaseKey: string): void {
@@ -275,17 +308,21 @@ export class FleetView {
     return stillMs <= entry.timeoutMs
   }
 
-  /**
-   * Workers that hold a lease that they haven't renewed in time, or were given one and never came by it: most likely it is so
-   * with all, so they get none of them back. A KCL's worker leaves its entry behind when it stops.
-   */
-  #letGo(): Set<string> {
-    const letGo = new Set<string>()
-    for (const lease of this.#leases.values()) {
+  #expired(): Lease[] {
+    return this.leases.filter((lease) => {
       const holder = holderOf(lease)
-      if (holder !== undefined && !isFinished(lease) && this.#isExpired(lease, holder)) letGo.add(holder)
-    }
-    return letGo
+      return holder !== undefined && !isFinished(lease) && this.#isExpired(lease, holder)
+    })
+  }
+
+  /**
+   * The holder hasn't renewed the lease in time, or was given it and never came by it: most likely it is so with all that it has,
+   * so it gets none of them back. A KCL's worker leaves its entry behind when it stops.
+   */
+  #letGo(lease: Lease): void {
+    const entry = this.#entries.get(holderOf(lease) ?? '')
+    if (entry !== undefined) this.#gone.set(entry.workerId, entry.beat)
+    if (this.#newlyHeld.delete(lease.leaseKey)) this.#notTakenUp(lease)
   }
 
   #isExpired(lease: Lease, holder: string): boolean {
@@ -293,11 +330,6 @@ export class FleetView {
     const patience = isNew && this.#isAlive(holder) ? NEW_OWNER_FACTOR : 1
     return this.#leaseStandstill.forMs(lease.leaseKey) > this.#options.failoverTime * patience
   }
-}
-
-/** Whether its holder has written: only its counter has moved, or a worker of ours has come by it and named its acquisition. */
-function hasTakenUp(before: Lease, now: Lease): boolean {
-  return holderOf(before) === holderOf(now) || before.token !== now.token
 }
 
 /** From whom to whom the lease is being handed; undefined if it isn't. */

@@ -4,7 +4,7 @@ import { inParallel } from './in-parallel.ts'
 import { holderOf, isFinished, type Lease, leaseFromItem } from './lease.ts'
 import { release } from './lease-changes.ts'
 import { LeaseHolder } from './lease-holder.ts'
-import { Lookout, type LookoutOptions } from './lookout.ts'
+import { Lookout, type LookoutOptions, wrongTable } from './lookout.ts'
 import type { StreamSource } from './stream-source.ts'
 import { pause, Wakeup, within } from './waiting.ts'
 import { entryFromItem, WorkerPresence } from './worker-entry.ts'
@@ -28,6 +28,7 @@ export interface FleetOptions<Held extends HeldShard> extends LookoutOptions {
 const RETRY_BACKOFF = { baseMs: 200, maxMs: 5_000 }
 /** A look at the table that hangs is given up after so many failover times: the next may succeed. */
 const PATIENCE_FACTOR = 3
+const MAX_PERIOD_MS = 20_000
 /** The last writes of a worker that stops: others do without them after a while. */
 const FAREWELL_MS = 2_000
 
@@ -48,15 +49,20 @@ export class Fleet<Held extends HeldShard> {
   /** What may still be under way when the loops have been told to end. */
   #looking: Promise<void> = Promise.resolve()
   #beating: Promise<void> = Promise.resolve()
+  /** When the last look succeeded that showed this worker its leases. */
+  #lookedAtMs: number
+  /** Since when leases of unknown streams have been in this worker's name. */
+  readonly #unknownSinceMs = new Map<string, number>()
   #left = false
   #woken = false
 
   constructor(options: FleetOptions<Held>) {
     this.#options = options
     this.#lookout = new Lookout(options)
+    this.#lookedAtMs = options.clock.monotonicMs()
     this.#presence = new WorkerPresence({
       ...options,
-      periodMs: options.failoverTime / 2,
+      periodMs: periodOf(options),
       cpuLoads: () => this.#lookout.cpuLoads(),
     })
   }
@@ -106,12 +112,17 @@ export class Fleet<Held extends HeldShard> {
     })
     // A leader knows who is to have its leases; nobody has to find them unowned first.
     const successors = this.#lookout.successors()
-    for (const [leaseKey, shard] of this.#shards) shard.stop(successors.get(leaseKey))
+    const passed = new Map<string, Held>()
+    for (const [leaseKey, shard] of this.#shards) {
+      if (successors.has(leaseKey)) passed.set(leaseKey, shard)
+      shard.stop(successors.get(leaseKey))
+    }
     const released = this.#briefly('letting go of the leader lock', () => lock.release())
-    await Promise.all([...this.#running, released])
+    while (this.#running.size > 0) await Promise.all(this.#running)
+    await released
     this.#left = true
     // What bears this worker's name now is another's who has come under it.
-    if (!isReplaced) await this.#briefly('giving back leases', () => this.#returnStrays(successors))
+    if (!isReplaced) await this.#briefly('giving back leases', () => this.#returnStrays(passed))
   }
 
   /** Others do without it after a while. */
@@ -126,9 +137,9 @@ export class Fleet<Held extends HeldShard> {
 
   /**
    * Gives back what was assigned to this worker while it was leaving, by a leader that didn't know yet; and what it has passed on
-   * to workers that have left meanwhile.
+   * to workers that have left without taking it up.
    */
-  async #returnStrays(successors: ReadonlyMap<string, string>): Promise<void> {
+  async #returnStrays(passed: ReadonlyMap<string, Held>): Promise<void> {
     const { table, workerId } = this.#options
     const items = this.#lookout.allLeases && (await table.scan({ consistent: true }))
     const leases = items?.flatMap((item) => leaseFromItem(item) ?? []) ?? (await this.#lookout.ownLeases())
@@ -136,32 +147,40 @@ export class Fleet<Held extends HeldShard> {
     await inParallel(leases, async (lease) => {
       const holder = holderOf(lease)
       if (holder === undefined || isFinished(lease)) return
-      const isLeft = successors.get(lease.leaseKey) === holder && !present.has(holder)
+      const isAsPassed = passed.get(lease.leaseKey)?.lease.counter === lease.counter
+      const isLeft = isAsPassed && !present.has(holder)
       if (holder === workerId || isLeft) await table.update(release(lease, holder, undefined))
     })
   }
 
   async #heartbeats(signal: AbortSignal): Promise<void> {
     const { failoverTime, clock, random, telemetry } = this.#options
-    const periodMs = failoverTime / 2
+    const periodMs = periodOf(this.#options)
     let waitMs: number
     let failures = 0
     let everBeat = false
     do {
       const startedAt = clock.monotonicMs()
       try {
-        this.#beating = this.#presence.show().then(() => this.#lookout.lock.renew())
+        this.#beating = this.#beat()
         await within(clock, failoverTime, () => orAborted(this.#beating, signal))
         everBeat = true
         failures = 0
         waitMs = startedAt + periodMs - clock.monotonicMs()
       } catch (error) {
         if (signal.aborted) return
-        if (!everBeat && isForGood(error)) throw error
+        if (isOver(error) || (!everBeat && isForGood(error))) throw error
         telemetry.emit({ type: 'callFailed', doing: 'showing that this worker lives', error })
         waitMs = Math.min(periodMs, backoffMs(++failures, RETRY_BACKOFF, random))
       }
     } while (await pause(clock, waitMs, signal))
+  }
+
+  /** Who can't find its leases doesn't show that it lives: it would be given more of them. */
+  async #beat(): Promise<void> {
+    const { clock, failoverTime } = this.#options
+    if (clock.monotonicMs() - this.#lookedAtMs <= failoverTime) await this.#presence.show()
+    await this.#lookout.lock.renew()
   }
 
   async #watch(signal: AbortSignal): Promise<void> {
@@ -182,7 +201,7 @@ export class Fleet<Held extends HeldShard> {
         // What is refused for good at the start is a mistake to be told; later it may be a change that is taken back.
         if (isOver(error) || (!everLooked && isForGood(error))) throw error
         telemetry.emit({ type: 'callFailed', doing: 'looking at the leases', error })
-        await this.#briefly('letting go of the leader lock', () => this.#lookout.admitFailure())
+        await this.#briefly('letting go of the leader lock', () => this.#lookout.admitFailure(error))
         waitMs = backoffMs(++failures, RETRY_BACKOFF, random) + this.#lookout.minWaitMs
       }
       await this.#wakeup.until(() => this.#woken, signal, clock, waitMs)
@@ -190,9 +209,12 @@ export class Fleet<Held extends HeldShard> {
   }
 
   async #look(signal: AbortSignal): Promise<void> {
-    const { leases, news } = await this.#lookout.look((leaseKey) => this.#shards.has(leaseKey), signal)
+    const startedAtMs = this.#options.clock.monotonicMs()
+    const { leases, news, failure } = await this.#lookout.look((leaseKey) => this.#shards.has(leaseKey), signal)
     for (const leaseKey of news) this.#shards.get(leaseKey)?.nudge()
     await this.#takeUp(leases, signal)
+    this.#lookedAtMs = startedAtMs
+    if (failure !== undefined) throw failure.error
   }
 
   async #takeUp(leases: readonly Lease[], signal: AbortSignal): Promise<void> {
@@ -203,14 +225,12 @@ export class Fleet<Held extends HeldShard> {
     await inParallel(leases, async (lease) => {
       signal.throwIfAborted()
       if (isFinished(lease) || holderOf(lease) !== workerId || this.#shards.has(lease.leaseKey)) return
-      if ((lease.streamIdentifier !== undefined) !== streams.areSeveral) return
+      if ((lease.streamIdentifier !== undefined) !== streams.areSeveral) throw wrongTable(streams.areSeveral)
       const source = streams.find(lease.streamIdentifier)
-      if (lease.owner !== workerId) {
-        // Asked of an earlier holder with this id, which is gone: nothing is in hand, so the next owner may start.
+      if (lease.owner !== workerId || (source === undefined && this.#isStrange(lease))) {
+        // A handoff asked of an earlier holder with this id, which is gone, or none of this worker's streams: nothing is in hand.
         await table.update(release(lease, workerId, undefined))
-      } else if (source === undefined) {
-        streams.lookSoon()
-      } else {
+      } else if (source !== undefined) {
         const holder = await LeaseHolder.acquire(lease, {
           ...this.#options,
           initialPosition: source.initialPosition,
@@ -221,12 +241,30 @@ export class Fleet<Held extends HeldShard> {
     })
   }
 
+  /** Whether the lease is of a stream that this worker doesn't know even now that it has looked for it. */
+  #isStrange({ leaseKey }: Lease): boolean {
+    const { streams, clock } = this.#options
+    const sinceMs = this.#unknownSinceMs.get(leaseKey)
+    if (sinceMs !== undefined && streams.lookedAtMs > sinceMs) {
+      this.#unknownSinceMs.delete(leaseKey)
+      return true
+    }
+    if (sinceMs === undefined) this.#unknownSinceMs.set(leaseKey, clock.monotonicMs())
+    streams.lookSoon()
+    return false
+  }
+
   #start(holder: LeaseHolder, source: StreamSource): void {
     const { leaseKey } = holder.lease
     // Only after a call that took so long that it was given up. The holder that runs finds out at its next renewal if it has
     // been shut out by this one; two at once there must not be.
-    if (this.#left || this.#shards.has(leaseKey)) {
+    if (this.#shards.has(leaseKey)) {
       void holder.close()
+      return
+    }
+    this.#unknownSinceMs.delete(leaseKey)
+    if (this.#left) {
+      void holder.release(undefined)
       return
     }
     const shard = this.#options.consume(holder, source)
@@ -241,10 +279,16 @@ export class Fleet<Held extends HeldShard> {
       .finally(() => {
         this.#shards.delete(leaseKey)
         this.#running.delete(run)
-        this.wake()
+        // Its children are to be assigned, or taken up. A lease that was given away needs no look.
+        if (isFinished(shard.lease)) this.wake()
       })
     this.#running.add(run)
   }
+}
+
+/** A KCL that leads counts a worker as gone after a minute, however long the failover time. */
+function periodOf({ failoverTime }: { readonly failoverTime: number }): number {
+  return Math.min(failoverTime / 2, MAX_PERIOD_MS)
 }
 
 /** Whether trying again is of no use, whenever it happens. */

@@ -1,4 +1,5 @@
 import type { Clock } from '@shardwise/core'
+import { Chore } from './chore.ts'
 import type { FleetView } from './fleet-view.ts'
 import { inParallel } from './in-parallel.ts'
 import { unchanged } from './lease-changes.ts'
@@ -22,12 +23,14 @@ export interface FormerStreamsOptions {
 export class FormerStreams {
   readonly #view: FleetView
   readonly #options: FormerStreamsOptions
+  readonly #chore: Chore
   /** Since when each has been seen. */
   readonly #sinceMs = new Map<string, number>()
 
   constructor(view: FleetView, options: FormerStreamsOptions) {
     this.#view = view
     this.#options = options
+    this.#chore = new Chore('deleting the leases of streams that were removed', options)
   }
 
   /** To be called at each look. */
@@ -35,9 +38,11 @@ export class FormerStreams {
     const { clock, formerStreamWaitMs } = this.#options
     const nowMs = clock.monotonicMs()
     this.#follow(nowMs)
-    for (const [identifier, sinceMs] of this.#sinceMs) {
-      if (nowMs - sinceMs >= formerStreamWaitMs) await this.#delete(identifier)
-    }
+    await this.#chore.do(async () => {
+      for (const [identifier, sinceMs] of this.#sinceMs) {
+        if (nowMs - sinceMs >= formerStreamWaitMs) await this.#delete(identifier)
+      }
+    })
   }
 
   /** Another worker leads. */

@@ -29,6 +29,8 @@ const MISSED_HEARTBEATS = 1.1
  * more than the scans of a day. That none of ten does happens once in 20,000 times.
  */
 const WATCHERS = 10
+/** Older writes have long arrived or never will; a condition that names hundreds is refused. */
+const MAX_VERSIONS = 10
 /** Ours: how many workers there are, where there are more than the watchers. */
 const WORKERS = 'shardwiseWorkers'
 
@@ -145,6 +147,7 @@ export class LeaderLock {
     const version = uuid(random)
     const sentAt = clock.monotonicMs()
     before.push(version)
+    if (before.length > MAX_VERSIONS) before.shift()
     const isLarge = this.#workers > WATCHERS
     const item = await table.update({
       kind: 'coordinator',

@@ -1,6 +1,7 @@
-import type { Clock, Kinesis } from '@shardwise/core'
+import { type Clock, classifyError, type Kinesis } from '@shardwise/core'
 import type { Assign, Move } from './assignment.ts'
 import { checkedMoves } from './checked-moves.ts'
+import { Chore } from './chore.ts'
 import type { FleetView } from './fleet-view.ts'
 import { FormerStreams } from './former-streams.ts'
 import { inParallel } from './in-parallel.ts'
@@ -10,7 +11,7 @@ import { assignTo, handOff } from './lease-changes.ts'
 import { StreamSyncs } from './stream-syncs.ts'
 import type { Streams } from './streams.ts'
 import type { Table } from './table.ts'
-import type { Telemetry } from './telemetry.ts'
+import type { StreamTelemetry, Telemetry } from './telemetry.ts'
 
 export interface LeaderOptions {
   readonly table: Table
@@ -34,6 +35,7 @@ export class Leader {
   readonly #options: LeaderOptions
   readonly #syncs: StreamSyncs
   readonly #formerStreams: FormerStreams
+  readonly #staleEntries: Chore
   #failedRounds = 0
   /** As last told; undefined while another leads. */
   #workers: string | undefined
@@ -44,27 +46,32 @@ export class Leader {
     this.#options = options
     this.#syncs = new StreamSyncs(view, { ...options, lookAgain: () => this.#lookAgain() })
     this.#formerStreams = new FormerStreams(view, options)
+    this.#staleEntries = new Chore('deleting the entries of workers that are gone', options)
   }
 
   /** One round, after the view has been brought up to date. */
   async lead(signal: AbortSignal): Promise<void> {
     this.#tellWorkers()
+    this.#tellUntaken()
     // First, since a lease whose holder is gone shouldn't wait for a listing of shards.
     await this.#assign(signal)
     if (await this.#syncs.run(signal)) await this.#assign(signal)
     await this.#formerStreams.cleanUp()
-    for (const { workerId, asSeen } of this.#view.staleEntries()) {
-      await this.#options.table.delete('worker', workerId, [asSeen])
-    }
+    await this.#staleEntries.do(async () => {
+      for (const { workerId, asSeen } of this.#view.staleEntries()) {
+        await this.#options.table.delete('worker', workerId, [asSeen])
+      }
+    })
     if (!this.#syncs.areFailing) this.#failedRounds = 0
   }
 
   /**
    * A round has failed, or the look at the table before it. After three in a row another worker leads; a lone worker goes on
-   * trying.
+   * trying, and so does one that is throttled: others would be too.
    */
-  async roundFailed(): Promise<void> {
-    if (!this.#lock.held || ++this.#failedRounds < MAX_FAILED_ROUNDS) return
+  async roundFailed(error: unknown): Promise<void> {
+    if (!this.#lock.held || classifyError(error) === 'throttled') return
+    if (++this.#failedRounds < MAX_FAILED_ROUNDS) return
     this.#failedRounds = 0
     if (this.#view.workers().length > 1) await this.#lock.abstain()
   }
@@ -73,6 +80,8 @@ export class Leader {
   rest(): void {
     this.#failedRounds = 0
     this.#workers = undefined
+    // For the leader to tell.
+    this.#view.takeUntaken()
     this.#syncs.rest()
     this.#formerStreams.rest()
   }
@@ -113,6 +122,14 @@ export class Leader {
     this.#workers = text
   }
 
+  #tellUntaken(): void {
+    for (const { leaseKey, to, againInMs } of this.#view.takeUntaken()) {
+      const lease = this.#view.lease(leaseKey)
+      if (lease === undefined) continue
+      this.#of(lease).emit({ type: 'leaseNotTakenUp', shardId: lease.shardId, to, againInMs })
+    }
+  }
+
   async #assign(signal: AbortSignal): Promise<void> {
     const moves = checkedMoves(this.#options.assign, this.#view.assignable(), this.#view.workers())
     await inParallel(moves, (move) => this.#move(move, signal))
@@ -120,20 +137,25 @@ export class Leader {
 
   async #move({ leaseKey, to }: Move, signal: AbortSignal): Promise<void> {
     signal.throwIfAborted()
-    const { table, telemetry, streams, clock } = this.#options
+    const { table, clock } = this.#options
     const lease = this.#view.lease(leaseKey)
     // A leader that was paused for long knows nothing of the workers any more.
     if (lease === undefined || !this.#lock.held) return
     const reason = this.#view.freeReason(lease) ?? 'balance'
     const item = await table.update(reason === 'balance' ? handOff(lease, to) : assignTo(lease, to))
     // Refused: the lease has changed since it was seen. The next look tells how.
-    const stream = telemetry.of(streams.find(lease.streamIdentifier)?.stream ?? '')
+    const stream = this.#of(lease)
     if (item === undefined) {
       stream.measures?.assignmentRefused()
       return
     }
     this.#view.update(item, clock.monotonicMs())
     stream.emit({ type: 'leaseAssigned', shardId: lease.shardId, from: holderOf(lease), to, reason })
+  }
+
+  #of({ streamIdentifier }: Lease): StreamTelemetry {
+    const { telemetry, streams } = this.#options
+    return telemetry.of(streams.find(streamIdentifier)?.stream ?? '')
   }
 }
 

@@ -1,6 +1,7 @@
+import type { AttributeValue } from '@aws-sdk/client-dynamodb'
 import type { HashRange, Position } from '@shardwise/records'
 import { AT_TIMESTAMP, LATEST, SHARD_END } from '@shardwise/records'
-import { holderOf, type Lease, leaseFromItem, START_MS, TOKEN } from './lease.ts'
+import { holderOf, type Lease, leaseFromItem, START_MS, TOKEN, TOP } from './lease.ts'
 import type { InitialPosition, MissingLease } from './shard-sync.ts'
 import { leaseKeyOf } from './stream-source.ts'
 import type { Condition, Item, ItemChange } from './table.ts'
@@ -16,6 +17,11 @@ import type { Condition, Item, ItemChange } from './table.ts'
 export interface NewLease extends MissingLease {
   /** Of the stream, where the application has several. */
   readonly streamIdentifier: string | undefined
+  /**
+   * Whether its maker has just seen, in the table and the stream, that nothing unfinished is above it: then its readers need not
+   * look for that.
+   */
+  readonly isTop?: boolean
 }
 
 /** Creates the lease unless it exists. */
@@ -36,6 +42,7 @@ export function create(lease: NewLease): ItemChange {
       endingHashKey: { S: lease.hashRange.end.toString() },
       ...(lease.parentShardIds.length > 0 && { parentShardId: { SS: [...lease.parentShardIds] } }),
       ...(lease.startMs !== undefined && { [START_MS]: number(lease.startMs) }),
+      ...(lease.isTop && { [TOP]: number(1) }),
     },
   }
 }
@@ -90,18 +97,23 @@ export function acquire(lease: Lease, worker: string, token: string, startMs: nu
   }
 }
 
+/** This machine's clock may be ahead of the service's, which refuses a time that it hasn't come to. */
+const CLOCK_TOLERANCE_MS = 60_000
+
 /**
- * Where reading starts in a lease at LATEST or AT_TIMESTAMP that a KCL has made, which holds no time: at LATEST now, as the KCL
- * would; otherwise at the time that the application is told to start at, or, if it isn't told any, at the oldest record. From
+ * Where reading starts in a lease at LATEST or AT_TIMESTAMP that a KCL has made, which holds no time: at LATEST a minute ago,
+ * so that nothing is skipped that comes from now on, however the clock goes; otherwise at the time that the application is told to start at, or, if it isn't told any, at the oldest record. From
  * its first holder on the lease holds it, so that a restart before the first checkpoint skips nothing.
  */
 export function missingStart(lease: Lease, initialPosition: InitialPosition, nowMs: number): number | undefined {
   if (lease.startMs !== undefined) return undefined
   const { sequenceNumber } = lease.checkpoint
-  if (sequenceNumber === LATEST.sequenceNumber) return Math.floor(nowMs)
+  if (sequenceNumber === LATEST.sequenceNumber) return Math.floor(nowMs) - CLOCK_TOLERANCE_MS
   if (sequenceNumber !== AT_TIMESTAMP.sequenceNumber || typeof initialPosition === 'string') return undefined
   return Number(initialPosition.timestamp)
 }
+
+const THROUGHPUT = 'throughputKBps'
 
 /** What a holder writes with its heartbeat. */
 export interface Progress {
@@ -119,7 +131,7 @@ export function renew(lease: Lease, worker: string, { checkpoint, throughputKBps
     when: heldBy(lease, worker),
     set: {
       leaseCounter: number(lease.counter + 1),
-      throughputKBps: number(Number(throughputKBps.toFixed(6))),
+      [THROUGHPUT]: number(Number(throughputKBps.toFixed(6))),
       ...(checkpoint && checkpointAttributes(checkpoint)),
     },
     ...(checkpoint && { remove: PENDING }),
@@ -229,9 +241,14 @@ export function judgeRefusal(
   const gaveUp =
     removed.includes('leaseOwner') || removed.includes('checkpointOwner') || change.set.leaseOwner !== undefined
   const asWritten =
-    Object.entries(change.set).every(([name, value]) => item[name]?.S === value.S && item[name]?.N === value.N) &&
+    Object.entries(change.set).every(([name, value]) => name === THROUGHPUT || isSame(item[name], value)) &&
     removed.every((name) => item[name] === undefined)
   return asWritten && (ours || gaveUp) ? 'written' : 'lost'
+}
+
+/** A number may come back in another form than it was sent in. */
+function isSame(a: AttributeValue | undefined, b: AttributeValue): boolean {
+  return a?.S === b.S && (a?.N === b.N || Number(a?.N) === Number(b.N))
 }
 
 function heldBy(lease: Lease, worker: string): Condition[] {

@@ -80,7 +80,7 @@ async function within(ms: number, write: Promise<boolean>): Promise<boolean | 'p
 }
 
 test.each([
-  { checkpoint: 'LATEST', initialPosition: 'TRIM_HORIZON', startMs: 7_000, where: 'now' },
+  { checkpoint: 'LATEST', initialPosition: 'TRIM_HORIZON', startMs: 10_000, where: 'a minute ago' },
   { checkpoint: 'AT_TIMESTAMP', initialPosition: { timestamp: 3_000 }, startMs: 3_000, where: 'at that time' },
   { checkpoint: 'AT_TIMESTAMP', initialPosition: 'TRIM_HORIZON', startMs: undefined, where: 'at the oldest record' },
   { checkpoint: 'TRIM_HORIZON', initialPosition: 'LATEST', startMs: undefined, where: 'at the oldest record' },
@@ -88,7 +88,7 @@ test.each([
   'a lease that a KCL left at $checkpoint is read from $where on, with initialPosition $initialPosition',
   async ({ checkpoint, initialPosition, startMs }) => {
     table.items.set(shardId, { ...table.items.get(shardId), checkpoint: { S: checkpoint } })
-    await clock.advance(7_000 - clock.wallMs())
+    await clock.advance(70_000 - clock.wallMs())
     const holder = await LeaseHolder.acquire(table.lease, { ...context, initialPosition })
     expect(holder?.lease.startMs).toBe(startMs)
     await holder?.close()
@@ -116,13 +116,36 @@ test('it holds for failoverTime after the last successful renewal was sent, then
   expect(table.lease).toEqual(before)
 })
 
-test('a renewal that hangs does not keep it', async () => {
+test('renewals that hang do not keep it', async () => {
   const holder = await hold()
-  table.faults = ['hangs']
+  table.faults = ['hangs', 'hangs', 'hangs', 'hangs']
   const renewal = holder.renew(beat())
   await clock.advance(1_000)
   expect(holder.lost.aborted).toBe(true)
   expect(await renewal).toBe(false)
+})
+
+test('one that is never answered is tried again while there is time, whatever client is used', async () => {
+  const holder = await hold()
+  table.faults = ['hangs']
+  expect(await within(500, holder.renew(beat(at(5))))).toBe(true)
+  expect(table.lease.checkpoint).toEqual(at(5))
+})
+
+test('a machine that was suspended has lost it by the clock that went on', async () => {
+  let aheadMs = 0
+  const suspended = {
+    monotonicMs: () => clock.monotonicMs(),
+    wallMs: () => clock.wallMs() + aheadMs,
+    sleep: (ms: number, signal?: AbortSignal) => clock.sleep(ms, signal),
+  }
+  const holder = (await LeaseHolder.acquire(table.lease, { ...context, clock: suspended }))!
+  expect(holder.isHeld()).toBe(true)
+  aheadMs = 1_001
+  expect(holder.isHeld()).toBe(false)
+  aheadMs = -60_000
+  expect(holder.isHeld()).toBe(true)
+  await holder.close()
 })
 
 test.each(['lost request', 'lost answer'] as const)('a %s is made up for, once', async (fault) => {

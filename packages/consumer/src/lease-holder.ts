@@ -9,7 +9,7 @@ import type { Item, ItemChange, Table } from './table.ts'
 import type { Telemetry } from './telemetry.ts'
 import { timed } from './timed.ts'
 import { uuid } from './uuid.ts'
-import { pause } from './waiting.ts'
+import { pause, within } from './waiting.ts'
 
 export interface LeaseHolderContext {
   readonly table: Table
@@ -35,8 +35,12 @@ const RETRY_BACKOFF = { baseMs: 50, maxMs: 1_000 }
 export class LeaseHolder {
   readonly #context: LeaseHolderContext
   #lease: Lease
-  /** On the monotonic clock. Others may take the lease `failoverTime` after they saw the write, which is later than it was sent. */
-  #heldUntilMs: number
+  /**
+   * When the last successful write was sent. Others may take the lease `failoverTime` after they saw the write, which is later.
+   * The monotonic clock stands still while a machine is suspended, the other may be set: the lease is over by whichever is
+   * first.
+   */
+  #sentAt: Moment
   readonly #lost = new AbortController()
   readonly #over = new AbortController()
   readonly #watching: Promise<void>
@@ -45,18 +49,18 @@ export class LeaseHolder {
 
   /** Takes up a lease whose owner is this worker. Undefined if it isn't as it was seen; rejects if the table can't be reached. */
   static async acquire(lease: Lease, context: LeaseHolderContext): Promise<LeaseHolder | undefined> {
-    const sentAt = context.clock.monotonicMs()
+    const sentAt = momentOf(context.clock)
     const startMs = missingStart(lease, context.initialPosition, context.clock.wallMs())
     const change = acquire(lease, context.workerId, uuid(context.random), startMs)
-    const item = await context.table.update(change)
+    const item = await inTime(context, () => context.table.update(change))
     const held = item && leaseFromItem(item)
     return held && new LeaseHolder(held, sentAt, context)
   }
 
-  private constructor(lease: Lease, sentAt: number, context: LeaseHolderContext) {
+  private constructor(lease: Lease, sentAt: Moment, context: LeaseHolderContext) {
     this.#context = context
     this.#lease = lease
-    this.#heldUntilMs = sentAt + context.failoverTime
+    this.#sentAt = sentAt
     this.#watching = this.#watch()
   }
 
@@ -71,9 +75,7 @@ export class LeaseHolder {
 
   /** Whether records may be handled under it now. */
   isHeld(): boolean {
-    return (
-      !this.#lost.signal.aborted && !this.#over.signal.aborted && this.#context.clock.monotonicMs() < this.#heldUntilMs
-    )
+    return !this.#lost.signal.aborted && !this.#over.signal.aborted && this.#leftMs > 0
   }
 
   /** To whom the leader wants it handed off. */
@@ -119,12 +121,19 @@ export class LeaseHolder {
   async #watch(): Promise<void> {
     const { clock } = this.#context
     const signal = AbortSignal.any([this.#over.signal, this.#lost.signal])
-    while (await pause(clock, this.#heldUntilMs - clock.monotonicMs(), signal)) this.#loseIfExpired()
+    while (await pause(clock, this.#leftMs, signal)) this.#loseIfExpired()
+  }
+
+  /** For how long it can still be counted on. */
+  get #leftMs(): number {
+    const { clock, failoverTime } = this.#context
+    const now = momentOf(clock)
+    const passedMs = Math.max(now.monotonicMs - this.#sentAt.monotonicMs, now.wallMs - this.#sentAt.wallMs)
+    return failoverTime - passedMs
   }
 
   #loseIfExpired(): void {
-    const { clock, failoverTime } = this.#context
-    if (clock.monotonicMs() >= this.#heldUntilMs) this.#lose(`it could not be renewed for ${failoverTime} ms`)
+    if (this.#leftMs <= 0) this.#lose(`it could not be renewed for ${this.#context.failoverTime} ms`)
   }
 
   #lose(why: string): void {
@@ -140,13 +149,16 @@ export class LeaseHolder {
   async #writeNow(changeOf: (lease: Lease) => ItemChange): Promise<boolean> {
     const { table, clock, random, telemetry, workerId } = this.#context
     let change = changeOf(this.#lease)
-    let firstSentAt = clock.monotonicMs()
+    let firstSentAt = momentOf(clock)
     for (let attempt = 1; this.isHeld(); attempt++) {
       try {
-        const sentAt = clock.monotonicMs()
+        const sentAt = momentOf(clock)
         const item = await this.#update(change)
         if (item !== undefined) return this.#adopt(item, sentAt)
-        const seen = await orAborted(table.read('lease', change.key), this.#lost.signal)
+        const seen = await orAborted(
+          inTime(this.#context, () => table.read('lease', change.key)),
+          this.#lost.signal,
+        )
         const verdict = judgeRefusal(change, this.#lease, workerId, seen)
         if (verdict === 'lost' || seen === undefined) {
           this.#lose(`another worker has changed it${seen?.leaseOwner?.S ? `, ${seen.leaseOwner.S}` : ''}`)
@@ -155,7 +167,8 @@ export class LeaseHolder {
         } else {
           this.#lease = leaseFromItem(seen) ?? this.#lease
           change = changeOf(this.#lease)
-          firstSentAt = clock.monotonicMs()
+          firstSentAt = momentOf(clock)
+          if (attempt > 1) await pause(clock, backoffMs(attempt, RETRY_BACKOFF, random), this.#lost.signal)
         }
       } catch (error) {
         if (this.#lost.signal.aborted) return false
@@ -173,17 +186,37 @@ export class LeaseHolder {
     return timed(
       clock,
       signal,
-      () => orAborted(table.update(change), signal),
+      () =>
+        orAborted(
+          inTime(this.#context, () => table.update(change)),
+          signal,
+        ),
       (durationMs, failure, item) =>
         measures?.leaseWritten(durationMs, failure ?? (item === undefined ? REFUSED : undefined)),
     )
   }
 
-  #adopt(item: Item, sentAt: number): boolean {
+  #adopt(item: Item, sentAt: Moment): boolean {
     this.#lease = leaseFromItem(item) ?? this.#lease
-    this.#heldUntilMs = sentAt + this.#context.failoverTime
+    this.#sentAt = sentAt
     return true
   }
+}
+
+/** A call may never be answered: then the next, while there is time, may be. */
+const TRIES_PER_FAILOVER = 3
+
+function inTime<T>({ clock, failoverTime }: LeaseHolderContext, call: () => Promise<T>): Promise<T> {
+  return within(clock, failoverTime / TRIES_PER_FAILOVER, call)
+}
+
+interface Moment {
+  readonly monotonicMs: number
+  readonly wallMs: number
+}
+
+function momentOf(clock: Clock): Moment {
+  return { monotonicMs: clock.monotonicMs(), wallMs: clock.wallMs() }
 }
 
 function moved(lease: Lease, checkpoint: Position | undefined): Position | undefined {

@@ -162,6 +162,7 @@ describe('what this consumer writes', () => {
       childShardIds: [],
       hashRange: FULL_HASH_RANGE,
       startMs: undefined,
+      isTop: false,
       token: undefined,
     })
   })

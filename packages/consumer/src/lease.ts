@@ -23,6 +23,8 @@ export interface Lease {
   readonly hashRange: HashRange | undefined
   /** Ours: where reading starts while the checkpoint is LATEST or AT_TIMESTAMP, in milliseconds since 1970. */
   readonly startMs: number | undefined
+  /** Ours: made with nothing unfinished above it, as its maker has just seen. */
+  readonly isTop: boolean
   /** Ours: names one acquisition, so that two holders with the same worker id can be told apart. */
   readonly token: string | undefined
 }
@@ -30,6 +32,7 @@ export interface Lease {
 /** Attributes that only Shardwise writes; the KCL leaves them alone. */
 export const START_MS = 'shardwiseStartMs'
 export const TOKEN = 'shardwiseToken'
+export const TOP = 'shardwiseTop'
 
 /** Who may read and checkpoint the shard now. */
 export function holderOf(lease: Lease): string | undefined {
@@ -75,6 +78,7 @@ export function leaseFromItem(item: Item): Lease | undefined {
     childShardIds: item.childShardIds?.SS ?? [],
     hashRange: rangeOf(item.startingHashKey?.S, item.endingHashKey?.S),
     startMs: numberOf(item[START_MS]),
+    isTop: item[TOP] !== undefined,
     token: item[TOKEN]?.S,
   }
 }

@@ -20,6 +20,8 @@ export interface Sighting {
   readonly leases: readonly Lease[]
   /** Keys of leases that it may have lost, or is to hand off. */
   readonly news: readonly string[]
+  /** Why this worker's round as the leader failed, if it did: what is its own is to be seen to all the same. */
+  readonly failure?: { readonly error: unknown } | undefined
 }
 
 /** How often a worker that leads, or may soon, looks at the whole table. */
@@ -87,7 +89,7 @@ export class Lookout {
     this.#ownedSeenAtMs = Number.NEGATIVE_INFINITY
   }
 
-  /** Looks at what is due. Rejects if the table can't be reached, or a leader's round fails. @param isRead leases it reads now */
+  /** Looks at what is due. Rejects if the table can't be reached. @param isRead leases it reads now */
   async look(isRead: (leaseKey: string) => boolean, signal: AbortSignal): Promise<Sighting> {
     await this.#lookAtLock()
     this.#isScanning = this.lock.held || this.lock.isStale
@@ -106,8 +108,8 @@ export class Lookout {
   }
 
   /** A look has failed: a leader whose rounds fail again and again lets another worker try. */
-  async admitFailure(): Promise<void> {
-    await this.#leader.roundFailed()
+  async admitFailure(error: unknown): Promise<void> {
+    await this.#leader.roundFailed(error)
   }
 
   /** Who is to have this worker's leases when it leaves; empty if it doesn't lead, since then it can't know. */
@@ -141,11 +143,21 @@ export class Lookout {
     const look = { sentAtMs, nowMs: clock.monotonicMs(), wallMs: clock.wallMs() }
     this.#view.observe(items, look)
     this.#lockSeenAtMs = sentAtMs
-    this.#refuseOthers()
-    if (await this.lock.consider(this.#view.leaderItem, look)) await this.#lead(signal)
-    else this.#leader.rest()
+    const { streams } = this.#options
+    // With new leases beside those of another form everything would be read anew, or, at LATEST, skipped.
+    if (this.#view.leases.length === 0 && this.#view.others > 0) throw wrongTable(streams.areSeveral)
+    let failure: { readonly error: unknown } | undefined
+    if (await this.lock.consider(this.#view.leaderItem, look)) {
+      await this.#lead(signal).catch((error: unknown) => {
+        signal.throwIfAborted()
+        failure = { error }
+      })
+    } else {
+      this.#leader.rest()
+    }
     const { leases } = this.#view
     return {
+      failure,
       leases: leases.filter((lease) => holderOf(lease) === workerId),
       news: leases.filter(({ owner }) => owner !== workerId).map(({ leaseKey }) => leaseKey),
     }
@@ -160,15 +172,16 @@ export class Lookout {
       (durationMs, failure) => telemetry.meter?.led(durationMs, failure),
     )
   }
+}
 
-  /** With new leases beside those of another form everything would be read anew, or, at LATEST, skipped. */
-  #refuseOthers(): void {
-    if (this.#view.leases.length > 0 || this.#view.others === 0) return
-    const [given, found] = this.#options.streams.areSeveral ? ['streams', 'one stream'] : ['stream', 'several streams']
-    throw new ConsumerError(
-      'ERR_TABLE',
-      `The table holds the leases of an application with ${found}, which option "${given}" can't go on from: ` +
-        `give "${given === 'stream' ? 'streams' : 'stream'}", or another application name.`,
-    )
-  }
+/** The table holds the leases of an application with one stream, or with several, and this one has the other. */
+export function wrongTable(areSeveral: boolean): ConsumerError {
+  const [given, found, other] = areSeveral
+    ? ['streams', 'one stream', 'stream']
+    : ['stream', 'several streams', 'streams']
+  return new ConsumerError(
+    'ERR_TABLE',
+    `The table holds the leases of an application with ${found}, which option "${given}" can't go on from: give "${other}", or ` +
+      'another application name.',
+  )
 }

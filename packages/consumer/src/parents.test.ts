@@ -67,6 +67,20 @@ test('a child is read when every parent is finished', async () => {
   expect(await (await tableOf(whole)).isReadable('shard-2')).toBe(true)
 })
 
+test('one of the first leases of an application needs no look at the others', async () => {
+  const { table, parents } = await tableOf({ 'shard-2': { parents: ['shard-1'] } })
+  const scans: unknown[] = []
+  table.scan = (...asked: unknown[]) => {
+    scans.push(asked)
+    return Promise.resolve([])
+  }
+  const lease = leaseFromItem(table.items.get('shard-2')!)!
+  expect(await parents.areFinished({ ...lease, isTop: true })).toBe(true)
+  expect(scans).toEqual([])
+  expect(await parents.areFinished(lease)).toBe(true)
+  expect(scans).toHaveLength(1)
+})
+
 test('a parent without a lease does not block', async () => {
   expect(await (await tableOf({ 'shard-2': { parents: ['shard-1'] } })).isReadable('shard-2')).toBe(true)
 })

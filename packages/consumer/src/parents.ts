@@ -10,7 +10,8 @@ import type { Table } from './table.ts'
  * also have expired before it ever had a lease, while a shard above it is still being handled. So before a child's first read
  * the leases are looked through for unfinished ones above it.
  *
- * One look is enough, since no lease comes to be above one that exists: when a shard's lease is made, those above it have
+ * The first leases of an application, of which all are made together, say so themselves: then no look is needed. Otherwise one
+ * is enough, since no lease comes to be above one that exists: when a shard's lease is made, those above it have
  * theirs already, or never get one. So the look need only begin after the lease was seen; all leases that wait at the same time
  * share it; and from then on only what it found above is read, by key, until that is finished.
  */
@@ -27,10 +28,10 @@ export class Parents {
 
   /** To be asked again until it is so. Rejects if the table can't be read. */
   async areFinished(lease: Lease): Promise<boolean> {
-    const { streamIdentifier, parentShardIds, checkpoint, leaseKey } = lease
+    const { streamIdentifier, parentShardIds, checkpoint, leaseKey, isTop } = lease
     const parents = await this.#read(parentShardIds.map((id) => leaseKeyOf(streamIdentifier, id)))
     if (parents.some((parent) => parent !== undefined && !isFinished(parent))) return false
-    if (!parents.includes(undefined) || !isSentinel(checkpoint)) return true
+    if (isTop || !parents.includes(undefined) || !isSentinel(checkpoint)) return true
     const known = this.#above.get(leaseKey)
     const above = (known === undefined ? await this.#lookThrough() : await this.#read(known)).flatMap((other) =>
       other !== undefined && !isFinished(other) && isAbove(other, lease) ? other.leaseKey : [],

@@ -1,8 +1,10 @@
+import { silentLogger } from '@shardwise/core'
 import { ManualClock } from '@shardwise/core/testing'
 import { beforeEach, expect, test } from 'vitest'
 import { MemoryTable } from '../test/memory-table.ts'
 import { ReportedLoad } from './reported-load.ts'
 import type { Item, ItemKind } from './table.ts'
+import { Telemetry } from './telemetry.ts'
 
 const LOADS: Item = { sts: { M: { C: { L: [{ N: '12.5' }] } } }, opr: { M: { C: { L: [{ N: '100' }] } } } }
 const lockOf = (ownerName: string): Item => ({ leaseKey: { S: 'Leader' }, ownerName: { S: ownerName } })
@@ -23,7 +25,13 @@ let load: ReportedLoad
 beforeEach(() => {
   table = new CountingTable()
   clock = new ManualClock()
-  load = new ReportedLoad({ table, clock, workerId: 'me', measure: () => ({ sample: () => [42] }) })
+  load = new ReportedLoad({
+    table,
+    clock,
+    telemetry: new Telemetry(silentLogger, undefined, {}),
+    workerId: 'me',
+    measure: () => ({ sample: () => [42] }),
+  })
   table.items.set('java', LOADS)
   table.items.set('elsewhere', { sts: { M: {} }, opr: { M: {} } })
   table.items.set('ours', { ...LOADS, shardwisePeriodMs: { N: '5000' } })

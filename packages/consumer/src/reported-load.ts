@@ -1,12 +1,14 @@
 import type { Clock } from '@shardwise/core'
 import { CpuLoad } from './cpu-load.ts'
 import type { Item, Table } from './table.ts'
+import type { Telemetry } from './telemetry.ts'
 import { goesByCpu } from './worker-entry.ts'
 
 export interface ReportedLoadOptions {
   readonly table: Table
   readonly workerId: string
   readonly clock: Clock
+  readonly telemetry: Telemetry
   /** Begins to measure. Default: the machine's CPUs. */
   readonly measure?: (() => Pick<CpuLoad, 'sample'>) | undefined
 }
@@ -35,13 +37,18 @@ export class ReportedLoad {
 
   /** @param lock the leader lock's item, as just seen */
   async follow(lock: Item | undefined): Promise<void> {
-    const { table, workerId, clock, measure = () => new CpuLoad() } = this.#options
+    const { table, workerId, clock, telemetry, measure = () => new CpuLoad() } = this.#options
     const leader = lock?.ownerName?.S
     if (leader === undefined || leader === workerId) return
     if (leader === this.#leader && clock.monotonicMs() - this.#lookedAtMs < LOOK_INTERVAL_MS) return
     this.#leader = leader
     this.#lookedAtMs = clock.monotonicMs()
-    if (!goesByCpu(await table.read('worker', leader))) this.#load = undefined
-    else this.#load ??= measure()
+    try {
+      if (!goesByCpu(await table.read('worker', leader))) this.#load = undefined
+      else this.#load ??= measure()
+    } catch (error) {
+      // Nothing hangs on it: asked again in a minute.
+      telemetry.emit({ type: 'callFailed', doing: "reading the leader's entry", error })
+    }
   }
 }

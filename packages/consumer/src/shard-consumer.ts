@@ -64,6 +64,8 @@ export interface ShardConsumerContext {
   readonly maxAheadRecords: number
   readonly maxRecords: number
   readonly idleTimeBetweenReads: number
+  /** Whether to fail at the start if the shard may not be read. */
+  readonly isRefusalFinal: boolean
   readonly dropMisplaced: boolean
   /** This shard's part of the worker's memory, in bytes. */
   readonly bufferShare: () => number
@@ -297,9 +299,10 @@ export class ShardConsumer {
   async #end(children: readonly ChildShard[]): Promise<void> {
     const { clock, random, telemetry, onFailure } = this.#context
     const signal = this.#stopping.signal
+    const within = { ...this.#context, isHeld: () => this.#holder.isHeld() }
     for (let attempt = 1; ; attempt++) {
       try {
-        if (await orAborted(createChildLeases(this.shardId, children, this.#context, signal), signal)) break
+        if (await orAborted(createChildLeases(this.shardId, children, within, signal), signal)) break
       } catch (error) {
         signal.throwIfAborted()
         onFailure(`creating the leases of the children of ${this.shardId}`, error)

@@ -20,7 +20,7 @@ const create = (...children: ReturnType<typeof child>[]): Promise<boolean> => {
   const Shards = (): object[] =>
     listed.map((ShardId) => ({ ShardId, HashKeyRange: { StartingHashKey: '0', EndingHashKey: '9' } }))
   const kinesis = { send: async () => ({ Shards: Shards() }) } as unknown as Kinesis
-  return createChildLeases('p', children, { table, kinesis, source }, new AbortController().signal)
+  return createChildLeases('p', children, { table, kinesis, source, isHeld: () => true }, new AbortController().signal)
 }
 
 test('both children of a split get leases at the oldest record, and doing it again changes nothing', async () => {
@@ -66,7 +66,7 @@ test('a parent that is no longer in the stream is not waited for', async () => {
 
 test('of one of several streams they carry its identifier', async () => {
   const kinesis = { send: async () => ({ Shards: [] }) } as unknown as Kinesis
-  const context = { table, kinesis, source: { ...source, identifier: '1:flights:7' } }
+  const context = { table, kinesis, source: { ...source, identifier: '1:flights:7' }, isHeld: () => true }
   const signal = new AbortController().signal
   expect(await createChildLeases('p', [child('a', 'p')], context, signal)).toBe(true)
   expect(leaseFromItem(table.items.get('1:flights:7:a')!)).toMatchObject({
@@ -76,11 +76,20 @@ test('of one of several streams they carry its identifier', async () => {
   })
 })
 
+test('a holder that has lost its shard on the way creates nothing more', async () => {
+  const kinesis = { send: async () => ({ Shards: [] }) } as unknown as Kinesis
+  let held = 2
+  const context = { table, kinesis, source, isHeld: () => --held > 0 }
+  const result = createChildLeases('p', [child('a', 'p'), child('b', 'p')], context, new AbortController().signal)
+  await expect(result).rejects.toThrow('no longer')
+  expect([...table.items.keys()]).toEqual(['a'])
+})
+
 test('a stream that was deleted meanwhile is an error that says so', async () => {
   const send = async (): Promise<never> => {
     throw Object.assign(new Error('not found'), { name: 'ResourceNotFoundException' })
   }
-  const context = { table, kinesis: { send } as unknown as Kinesis, source }
+  const context = { table, kinesis: { send } as unknown as Kinesis, source, isHeld: () => true }
   const result = createChildLeases('p', [child('m', 'p', 'q')], context, new AbortController().signal)
   await expect(result).rejects.toMatchObject({ code: 'ERR_STREAM' })
 })

@@ -14,6 +14,11 @@ import type { StreamTelemetry } from './telemetry.ts'
  * Returns false if that has to wait: a merge's other parent is still in the stream and has no lease yet. Were the child
  * created now, it would be read before that parent. The leader's next look at the stream gives that parent its lease. A child that
  * has a lease already waits for nothing.
+ *
+ * Nothing is created once the shard isn't held any more: whoever has it now may have ended it, and its children may have been
+ * read and cleaned up since.
+ *
+ * @throws if the shard is lost on the way
  */
 export async function createChildLeases(
   shardId: string,
@@ -23,11 +28,13 @@ export async function createChildLeases(
     kinesis,
     source,
     telemetry,
+    isHeld,
   }: {
     readonly table: Table
     readonly kinesis: Kinesis
     readonly source: StreamSource
     readonly telemetry?: StreamTelemetry
+    readonly isHeld: () => boolean
   },
   signal: AbortSignal,
 ): Promise<boolean> {
@@ -43,6 +50,7 @@ export async function createChildLeases(
   }
   for (const { shardId: childId, hashRange, parentShardIds } of children) {
     signal.throwIfAborted()
+    if (!isHeld()) throw new Error(`${shardId} is no longer this worker's`)
     const created = await table.update(
       create({
         streamIdentifier: identifier,

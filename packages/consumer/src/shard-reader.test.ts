@@ -146,6 +146,18 @@ test('a missing permission fails it at the start, and is tried again later on', 
   expect(numbers()).toEqual(['1', '2'])
 })
 
+test('where a refusal is not final, it is tried again from the start on, and told each time', async () => {
+  const denied = refusal('AccessDeniedException')
+  const { failed } = read([denied, refusal('KMSAccessDeniedException'), batch('n1', 1)], {
+    isRefusalFinal: false,
+    iterators: [denied],
+  })
+  await clock.advance(200 + 400 + 800)
+  expect(failed()).toBeUndefined()
+  expect(numbers()).toEqual(['1'])
+  expect(events.flatMap((event) => (event.type === 'readFailed' ? [event.retryInMs] : []))).toEqual([200, 400, 800])
+})
+
 test('aborted, it ends at once even if a call never does', async () => {
   const { failed } = read([])
   await settle()

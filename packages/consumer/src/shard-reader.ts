@@ -39,6 +39,8 @@ export interface ShardReaderOptions {
   readonly startMs: number | undefined
   readonly maxRecords: number
   readonly idleTimeBetweenReads: number
+  /** Whether to fail at the start if the shard may not be read; otherwise it is tried again and again. */
+  readonly isRefusalFinal: boolean
   readonly clock: Clock
   readonly random: Random
   readonly telemetry: StreamTelemetry
@@ -224,7 +226,7 @@ export class ShardReader {
 
   /** Prepares the next try after an error. Returns the children if the shard is no longer there to be read. */
   async #recover(error: unknown, failures: number, signal: AbortSignal): Promise<readonly ChildShard[] | undefined> {
-    const { shardId, stream, telemetry } = this.#options
+    const { shardId, stream, isRefusalFinal, telemetry } = this.#options
     const code = errorCode(error)
     if (code === 'ExpiredIteratorException' || code === 'InvalidArgumentException') this.#iterator = undefined
     if (code === 'ResourceNotFoundException') {
@@ -241,6 +243,7 @@ export class ShardReader {
       }
     }
     if (
+      isRefusalFinal &&
       !this.#everRead &&
       failures === 1 &&
       classifyError(error) === 'fatal' &&

@@ -1,8 +1,9 @@
-import { ListStreamsCommand, ListTagsForStreamCommand } from '@aws-sdk/client-kinesis'
-import { describeStream, type Kinesis, orAborted } from '@shardwise/core'
+import { ListStreamsCommand } from '@aws-sdk/client-kinesis'
+import { type Clock, describeStream, type Kinesis, orAborted, type Random } from '@shardwise/core'
 import { ConsumerError } from './errors.ts'
 import { type InitialPosition, isInitialPosition } from './shard-sync.ts'
 import { streamIdentifier } from './stream-source.ts'
+import { StreamTags } from './stream-tags.ts'
 
 /** One of several streams: its name or ARN, and where to start in it if not at the consumer's `initialPosition`. */
 export type StreamChoice = string | { readonly stream: string; readonly initialPosition?: InitialPosition | undefined }
@@ -11,7 +12,7 @@ export type StreamChoice = string | { readonly stream: string; readonly initialP
 export interface FoundStream {
   readonly name: string
   readonly arn: string
-  /** Asks for its tags: one ListTagsForStream call (five a second for an account). */
+  /** Asks for its tags: one ListTagsForStream call (five a second for an account) in five minutes. */
   tags(): Promise<Readonly<Record<string, string>>>
 }
 
@@ -26,6 +27,28 @@ export interface ChosenStream {
   readonly stream: string
   readonly initialPosition: InitialPosition | undefined
   readonly identifier: string | undefined
+}
+
+/** What a look for streams found. */
+export interface Choice {
+  readonly chosen: readonly ChosenStream[]
+  /** Streams that the predicate failed to judge. */
+  readonly unjudged: readonly FailedStream[]
+}
+
+/** One of which it couldn't be found out what it is. */
+export interface FailedStream {
+  readonly stream: string
+  /** As it is or was, if that is known. */
+  readonly identifier: string | undefined
+  readonly error: unknown
+}
+
+export interface StreamFinderOptions {
+  readonly selection: StreamSelection
+  readonly kinesis: Kinesis
+  readonly clock: Clock
+  readonly random: Random
 }
 
 /** What each of a list of streams must be. */
@@ -43,25 +66,77 @@ function isStreamChoice(value: unknown): value is StreamChoice {
   )
 }
 
-/** Which streams are chosen now. Rejects if the service or the user's function fails. */
-export async function chooseStreams(
-  selection: StreamSelection,
-  kinesis: Kinesis,
-  signal: AbortSignal,
-): Promise<ChosenStream[]> {
-  if ('where' in selection) return await chooseByPredicate(selection.where, kinesis, signal)
-  const choices = typeof selection === 'function' ? await orAborted(asPromise(selection), signal) : selection
-  if (!isListOfStreams(choices)) {
-    throw new ConsumerError(
-      'ERR_STREAM',
-      `Option "streams": expected the function to return a list of ${STREAM_CHOICE}, got ${JSON.stringify(choices)}.`,
-    )
+/** Finds out which streams are chosen. */
+export class StreamFinder {
+  readonly #selection: StreamSelection
+  readonly #kinesis: Kinesis
+  readonly #tags: StreamTags
+
+  constructor(options: StreamFinderOptions) {
+    this.#selection = options.selection
+    this.#kinesis = options.kinesis
+    this.#tags = new StreamTags(options)
   }
-  return choices.map((choice) => {
-    const { stream, initialPosition } =
-      typeof choice === 'string' ? { stream: choice, initialPosition: undefined } : choice
-    return { stream, initialPosition, identifier: undefined }
-  })
+
+  /** Which are chosen now. Rejects if they can't be listed, or not one of those found can be judged. */
+  async find(signal: AbortSignal): Promise<Choice> {
+    const selection = this.#selection
+    if ('where' in selection) return await this.#judgeAll(selection.where, signal)
+    const choices = typeof selection === 'function' ? await orAborted(asPromise(selection), signal) : selection
+    if (!isListOfStreams(choices)) {
+      throw new ConsumerError(
+        'ERR_STREAM',
+        `Option "streams": expected the function to return a list of ${STREAM_CHOICE}, got ${JSON.stringify(choices)}.`,
+      )
+    }
+    const chosen = choices.map((choice) => {
+      const { stream, initialPosition } =
+        typeof choice === 'string' ? { stream: choice, initialPosition: undefined } : choice
+      return { stream, initialPosition, identifier: undefined }
+    })
+    return { chosen, unjudged: [] }
+  }
+
+  async #judgeAll(where: (stream: FoundStream) => boolean | Promise<boolean>, signal: AbortSignal): Promise<Choice> {
+    const chosen: ChosenStream[] = []
+    const unjudged: FailedStream[] = []
+    const found = await this.#list(signal)
+    for (const { name, arn, identifier } of found) {
+      const stream: FoundStream = { name, arn, tags: () => this.#tags.of(identifier, arn, signal) }
+      try {
+        // Nobody says that the user's function ever settles.
+        if (
+          !(await orAborted(
+            asPromise(() => where(stream)),
+            signal,
+          ))
+        )
+          continue
+        chosen.push({ stream: name, initialPosition: undefined, identifier })
+      } catch (error) {
+        signal.throwIfAborted()
+        unjudged.push({ stream: name, identifier, error })
+      }
+    }
+    if (unjudged.length > 0 && unjudged.length === found.length) throw unjudged[0]!.error
+    return { chosen, unjudged }
+  }
+
+  async #list(signal: AbortSignal): Promise<{ name: string; arn: string; identifier: string }[]> {
+    const streams: { name: string; arn: string; identifier: string }[] = []
+    let token: string | undefined
+    do {
+      const command = new ListStreamsCommand(token === undefined ? {} : { NextToken: token })
+      const page = await orAborted(this.#kinesis.send(command, { abortSignal: signal }), signal)
+      for (const { StreamName, StreamARN, StreamCreationTimestamp } of page.StreamSummaries ?? []) {
+        if (StreamName === undefined || StreamARN === undefined || StreamCreationTimestamp === undefined) continue
+        const identifier = streamIdentifier(StreamARN, StreamCreationTimestamp)
+        streams.push({ name: StreamName, arn: StreamARN, identifier })
+      }
+      token = page.HasMoreStreams === true ? page.NextToken : undefined
+    } while (token !== undefined)
+    return streams
+  }
 }
 
 /** Asks the service what a stream's identifier is. */
@@ -73,44 +148,4 @@ export async function identify(stream: string, kinesis: Kinesis, signal: AbortSi
 
 async function asPromise<T>(give: () => T | Promise<T>): Promise<T> {
   return await give()
-}
-
-async function chooseByPredicate(
-  where: (stream: FoundStream) => boolean | Promise<boolean>,
-  kinesis: Kinesis,
-  signal: AbortSignal,
-): Promise<ChosenStream[]> {
-  const chosen: ChosenStream[] = []
-  let token: string | undefined
-  do {
-    const page = await orAborted(
-      kinesis.send(new ListStreamsCommand(token === undefined ? {} : { NextToken: token }), { abortSignal: signal }),
-      signal,
-    )
-    for (const { StreamName: name, StreamARN: arn, StreamCreationTimestamp: createdAt } of page.StreamSummaries ?? []) {
-      if (name === undefined || arn === undefined || createdAt === undefined) continue
-      const found: FoundStream = { name, arn, tags: () => tagsOf(arn, kinesis, signal) }
-      if (!(await where(found))) continue
-      chosen.push({ stream: name, initialPosition: undefined, identifier: streamIdentifier(arn, createdAt) })
-    }
-    token = page.HasMoreStreams === true ? page.NextToken : undefined
-  } while (token !== undefined)
-  return chosen
-}
-
-async function tagsOf(arn: string, kinesis: Kinesis, signal: AbortSignal): Promise<Record<string, string>> {
-  const tags: Record<string, string> = {}
-  let after: string | undefined
-  do {
-    const page = await orAborted(
-      kinesis.send(
-        new ListTagsForStreamCommand({ StreamARN: arn, ...(after !== undefined && { ExclusiveStartTagKey: after }) }),
-        { abortSignal: signal },
-      ),
-      signal,
-    )
-    for (const { Key, Value } of page.Tags ?? []) if (Key !== undefined) tags[Key] = Value ?? ''
-    after = page.HasMoreTags === true ? page.Tags?.at(-1)?.Key : undefined
-  } while (after !== undefined)
-  return tags
 }

@@ -118,7 +118,7 @@ export class StreamSync {
       ? firstLeases(shards, source.initialPosition, listedAtMs)
       : await this.#missing(shards, leases, listedAtMs, signal)
     const isUpToDate = (): boolean => clock.monotonicMs() - startedAt < MAX_KNOWLEDGE_AGE_MS
-    await this.#create(missing, isUpToDate, signal)
+    await this.#create(missing, { isNew, isUpToDate }, signal)
     const repaired = isNew ? 0 : await this.#repair(shards, leases)
     const deleted = isNew ? 0 : await this.#delete(shards, leases)
     this.#isMissing = false
@@ -176,18 +176,23 @@ export class StreamSync {
     return missingLeases(shards, leases, initialPosition, listedAtMs, openAtStart)
   }
 
-  async #create(missing: readonly MissingLease[], isUpToDate: () => boolean, signal: AbortSignal): Promise<void> {
+  async #create(
+    missing: readonly MissingLease[],
+    { isNew, isUpToDate }: { readonly isNew: boolean; readonly isUpToDate: () => boolean },
+    signal: AbortSignal,
+  ): Promise<void> {
     const { table, source, telemetry } = this.#options
     const shardIds: string[] = []
+    // Where none can be above another, it is all the same which of them are made if it stops half-way.
+    const isOrderFree = findOverlaps(missing.map(({ hashRange }) => hashRange)).length === 0
+    const isTop = isNew && isOrderFree
     const one = async (lease: MissingLease): Promise<void> => {
       signal.throwIfAborted()
       if (!isUpToDate()) return
-      const item = await table.update(create({ ...lease, streamIdentifier: source.identifier }))
+      const item = await table.update(create({ ...lease, streamIdentifier: source.identifier, isTop }))
       if (item !== undefined) shardIds.push(lease.shardId)
     }
     try {
-      // Where none can be above another, it is all the same which of them are made if it stops half-way.
-      const isOrderFree = findOverlaps(missing.map(({ hashRange }) => hashRange)).length === 0
       if (isOrderFree) await inParallel(missing, one)
       else for (const lease of missing) await one(lease)
     } finally {

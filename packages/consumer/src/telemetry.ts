@@ -100,6 +100,16 @@ export type StreamEvent =
       readonly to: string
       readonly reason: 'unowned' | 'expired' | 'stuck' | 'balance'
     }
+  /**
+   * A worker was given a lease and didn't take it up: it gave it back, or let it expire. The leader gives it nothing more for
+   * `againInMs`, longer each time, until it takes up one.
+   */
+  | {
+      readonly type: 'leaseNotTakenUp'
+      readonly shardId: string
+      readonly to: string
+      readonly againInMs: number
+    }
   /** A handler threw or rejected; the same record comes again after `retryInMs`. */
   | {
       readonly type: 'handlerFailed'
@@ -192,6 +202,7 @@ export class Telemetry {
 
 const LEVELS: Partial<Record<ConsumerEvent['type'], 'warn' | 'error'>> = {
   leaseLost: 'warn',
+  leaseNotTakenUp: 'warn',
   shardGone: 'error',
   recordsExpired: 'error',
   checkpointExpired: 'error',
@@ -207,6 +218,7 @@ const LEVELS: Partial<Record<ConsumerEvent['type'], 'warn' | 'error'>> = {
 
 const MESSAGES: Partial<Record<ConsumerEvent['type'], string>> = {
   leaseLost: 'lease lost: its handlers are aborted, nothing more is written for it',
+  leaseNotTakenUp: 'a worker did not take up a lease that it was given: it gets no others for a while',
   shardGone: 'the shard is no longer in the stream: records of it that were not read have expired',
   recordsExpired:
     'records of the shard may have expired before they were read: raise the retention of the stream, or add workers so that it is read in time',

@@ -1,4 +1,5 @@
 import type { Clock, Random } from '@shardwise/core'
+import { ConsumerError } from './errors.ts'
 import type { Condition, Item, ItemChange, Table } from './table.ts'
 import { uuid } from './uuid.ts'
 
@@ -58,14 +59,30 @@ export class WorkerPresence {
   readonly #options: WorkerPresenceOptions
   readonly #run: string
   #beat = 0
+  #isShown = false
 
   constructor(options: WorkerPresenceOptions) {
     this.#options = options
     this.#run = uuid(options.random)
   }
 
+  /**
+   * @throws {ConsumerError} `ERR_STATE` if another run has come under the same name since: then this one has to end
+   */
   async show(): Promise<void> {
-    await this.#options.table.update(this.#write())
+    const { table, workerId } = this.#options
+    // The first time it takes over from whatever run there was; a write of an earlier run that comes late is refused by it.
+    while (!this.#isShown) {
+      const seen = await table.read('worker', workerId)
+      this.#isShown = (await table.update(this.#write([{ [RUN]: seen?.[RUN] }]))) !== undefined
+      if (this.#isShown) return
+    }
+    if ((await table.update(this.#write([{ [RUN]: { S: this.#run } }, { lut: undefined }]))) !== undefined) return
+    throw new ConsumerError(
+      'ERR_STATE',
+      `Another worker has started under the workerId "${workerId}": expected one at a time, so this one ends. Give each worker ` +
+        'its own workerId, or none.',
+    )
   }
 
   /**
@@ -74,22 +91,23 @@ export class WorkerPresence {
    */
   async leave(): Promise<boolean> {
     const { table, workerId } = this.#options
-    const deleted = await table.delete('worker', workerId, [{ [RUN]: { S: this.#run } }])
-    return deleted || (await table.read('worker', workerId)) === undefined
+    if (await table.delete('worker', workerId, [{ [RUN]: { S: this.#run } }])) return true
+    const other = (await table.read('worker', workerId))?.[RUN]?.S
+    return other === undefined || other === this.#run
   }
 
   /**
    * The layout is that of the KCL's worker metrics. A KCL that leads takes a worker without metrics by the throughput of its
    * leases.
    */
-  #write(): ItemChange {
+  #write(when: readonly Condition[]): ItemChange {
     const { workerId, maxLeases, periodMs, clock, cpuLoads } = this.#options
     const loads = cpuLoads?.() ?? []
     const seconds = { N: String(Math.floor(clock.wallMs() / 1000)) }
     return {
       kind: 'worker',
       key: workerId,
-      when: [],
+      when,
       set: {
         entityType: { S: 'WORKER_METRIC_STATS' },
         sts: { M: loads.length > 0 ? { C: { L: loads.map(percent) } } : {} },

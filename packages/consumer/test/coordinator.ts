@@ -87,7 +87,7 @@ export class Coordinator {
       else this.leader.rest()
       return isLeader
     } catch (error) {
-      await this.leader.roundFailed()
+      await this.leader.roundFailed(error)
       throw error
     }
   }

@@ -83,6 +83,7 @@ export function read(
     startMs: undefined,
     maxRecords: 10_000,
     idleTimeBetweenReads: 200,
+    isRefusalFinal: true,
     clock,
     random: () => 0.5,
     telemetry: new Telemetry(silentLogger, (event) => events.push(event), {}).of('flights'),

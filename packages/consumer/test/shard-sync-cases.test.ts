@@ -245,7 +245,7 @@ const child = (shardId: string, ...parentShardIds: string[]) => ({
 })
 const source = { stream: 'orders', identifier: undefined, initialPosition: 'TRIM_HORIZON' } as const
 const endOf = (shardId: string, ...children: ReturnType<typeof child>[]): Promise<boolean> =>
-  createChildLeases(shardId, children, { table, kinesis: stream.kinesis, source }, signal)
+  createChildLeases(shardId, children, { table, kinesis: stream.kinesis, source, isHeld: () => true }, signal)
 
 describe('case 59: at the end of a merged shard', () => {
   const has = (...ids: string[]): Promise<unknown> =>
