@@ -44,6 +44,8 @@ export type Fault =
   | (AtWrite & { readonly kind: 'killAtWrite'; readonly restartMs: number; readonly renamed: boolean })
   /** Nothing of the process runs for a while: what it was about to write goes out afterwards, or its answer comes in then. */
   | (AtWrite & { readonly kind: 'pauseAtWrite'; readonly forMs: number; readonly isSuspended?: boolean })
+  /** Somebody sets the machine's wall clock. */
+  | { readonly kind: 'clock'; readonly atMs: number; readonly place: string; readonly byMs: number }
   /** No request, or no answer, passes between a process and a service. */
   | {
       readonly kind: 'partition'

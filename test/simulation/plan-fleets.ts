@@ -30,6 +30,7 @@ const VARIATIONS: readonly { readonly vary: Vary; readonly share: number }[] = [
   { vary: withFormerTable, share: 0.2 },
   { vary: withSeveralStreams, share: 0.3 },
   { vary: withSuspensions, share: 0.3 },
+  { vary: withClocksSet, share: 0.15 },
 ]
 
 /** More often those that hand something on to others. */
@@ -254,6 +255,21 @@ function withSuspensions(random: Random, plan: Plan): Plan {
       : fault,
   )
   return { ...plan, faults }
+}
+
+function withClocksSet(random: Random, plan: Plan): Plan {
+  const faults = several(
+    random,
+    [1, 2, 4],
+    plan,
+    (atMs): Fault => ({
+      kind: 'clock',
+      atMs,
+      place: pick(random, plan.workers).place,
+      byMs: pick(random, [-3_600_000, -5_000, 5_000, 3_600_000]),
+    }),
+  )
+  return withFaults(plan, faults)
 }
 
 /** Nothing else goes wrong, and before each change the fleet has come to rest. */

@@ -35,7 +35,7 @@ export class SimulatedProcess implements Clock {
   readonly random: Random
   readonly #time: VirtualTime
   readonly #clockRate: number
-  readonly #wallOffsetMs: number
+  #wallOffsetMs: number
   readonly #bornMs: number
   #pausedUntilMs = 0
   /** For how long its machine has slept, up to when it goes on. */
@@ -80,6 +80,11 @@ export class SimulatedProcess implements Clock {
     const beginsMs = Math.max(this.#pausedUntilMs, this.#time.nowMs)
     this.pause(ms)
     this.#suspendedMs += Math.max(0, this.#pausedUntilMs - beginsMs)
+  }
+
+  /** Its wall clock is set. */
+  setClock(byMs: number): void {
+    this.#wallOffsetMs += byMs
   }
 
   /** Something happens to it as soon as it has sent so many more requests; with 0 now. */

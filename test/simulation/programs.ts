@@ -126,6 +126,10 @@ export class Programs {
     this.#options.writeFaults.arm(fault, (process) => this.#pause(process, fault))
   }
 
+  setClock({ place, byMs }: Extract<Fault, { kind: 'clock' }>): void {
+    this.#programAt(place)?.process.setClock(byMs)
+  }
+
   leave({ place: given, restartMs, keepsName = false }: Extract<Fault, { kind: 'leave' }>): void {
     const program = this.#programAt(given)
     const place = program && this.#placeOf(program)

@@ -237,6 +237,9 @@ export class World {
       case 'pauseAtWrite':
         this.#programs.pauseAtWrite(fault)
         break
+      case 'clock':
+        this.#programs.setClock(fault)
+        break
       case 'operator':
         this.#operator.act(fault)
         this.#operatedMs = this.#time.nowMs

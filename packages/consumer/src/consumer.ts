@@ -88,8 +88,9 @@ export class Consumer {
       )
     }
     if (this.#running !== undefined || this.#closing.signal.aborted) {
+      const got = this.#running === undefined ? 'it was closed before' : 'it has run already'
       return Promise.reject(
-        new ConsumerError('ERR_STATE', 'A consumer runs once. Make a new Consumer to run again after close().'),
+        new ConsumerError('ERR_STATE', `A consumer runs once, and ${got}. Make a new Consumer to run again.`),
       )
     }
     this.#running = this.#run(handlers)

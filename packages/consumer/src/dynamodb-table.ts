@@ -1,7 +1,7 @@
 import { type AttributeValue, QueryCommand } from '@aws-sdk/client-dynamodb'
-import { type Clock, errorCode } from '@shardwise/core'
+import { errorCode } from '@shardwise/core'
 import { explained } from './errors.ts'
-import { type DynamoDB, ItemsTable } from './items-table.ts'
+import { askForPage, ItemsTable, type TableAccess } from './items-table.ts'
 import type { Condition, Item, ItemChange, ItemKind, Table } from './table.ts'
 import { describeTable, hasOwnerIndex, OWNER_INDEX } from './table-creation.ts'
 
@@ -11,16 +11,14 @@ const INDEX_CHECK_MS = 60_000
 /** The application's table in DynamoDB, in the KCL 3.5's single-table layout: one table for items of all kinds. */
 export class DynamoDBTable implements Table {
   readonly #items: ItemsTable
-  readonly #dynamodb: DynamoDB
-  readonly #clock: Clock
+  readonly #access: TableAccess
   #hasIndex: boolean
   #askAgainAtMs = Number.NEGATIVE_INFINITY
 
   /** @param hasIndex whether the owner index is known to be usable; otherwise it is found out when it is needed */
-  constructor(dynamodb: DynamoDB, name: string, clock: Clock, hasIndex = false) {
-    this.#items = new ItemsTable(dynamodb, name, 'leaseKey')
-    this.#dynamodb = dynamodb
-    this.#clock = clock
+  constructor(access: TableAccess, name: string, hasIndex = false) {
+    this.#items = new ItemsTable(access, name, 'leaseKey')
+    this.#access = access
     this.#hasIndex = hasIndex
   }
 
@@ -49,9 +47,10 @@ export class DynamoDBTable implements Table {
   }
 
   async #indexIsUsable(): Promise<boolean> {
-    const now = this.#clock.monotonicMs()
+    const { dynamodb, clock } = this.#access
+    const now = clock.monotonicMs()
     if (!this.#hasIndex && now >= this.#askAgainAtMs) {
-      this.#hasIndex = hasOwnerIndex(await describeTable(this.#dynamodb, this.#items.name))
+      this.#hasIndex = hasOwnerIndex(await describeTable(dynamodb, this.#items.name))
       this.#askAgainAtMs = now + INDEX_CHECK_MS
     }
     return this.#hasIndex
@@ -62,16 +61,15 @@ export class DynamoDBTable implements Table {
     let start: Record<string, AttributeValue> | undefined
     do {
       try {
+        const command = new QueryCommand({
+          TableName: this.#items.name,
+          IndexName: OWNER_INDEX,
+          KeyConditionExpression: 'leaseOwner = :worker',
+          ExpressionAttributeValues: { ':worker': { S: workerId } },
+          ...(start && { ExclusiveStartKey: start }),
+        })
         const page = await explained('Query', `${this.#items.name}/index/${OWNER_INDEX}`, () =>
-          this.#dynamodb.send(
-            new QueryCommand({
-              TableName: this.#items.name,
-              IndexName: OWNER_INDEX,
-              KeyConditionExpression: 'leaseOwner = :worker',
-              ExpressionAttributeValues: { ':worker': { S: workerId } },
-              ...(start && { ExclusiveStartKey: start }),
-            }),
-          ),
+          askForPage(() => this.#access.dynamodb.send(command), this.#access),
         )
         items.push(...(page.Items ?? []))
         start = page.LastEvaluatedKey

@@ -6,12 +6,19 @@ import {
   ScanCommand,
   UpdateItemCommand,
 } from '@aws-sdk/client-dynamodb'
-import { errorCode } from '@shardwise/core'
+import { type Clock, classifyError, errorCode, type Random, retry } from '@shardwise/core'
 import { explained } from './errors.ts'
 import type { Condition, Item, ItemChange } from './table.ts'
 
 /** What the consumer calls on a DynamoDB client: one method, so that a test can stand in for it. */
 export type DynamoDB = Pick<DynamoDBClient, 'send'>
+
+/** By what tables are reached. */
+export interface TableAccess {
+  readonly dynamodb: DynamoDB
+  readonly clock: Clock
+  readonly random: Random
+}
 
 interface ScanOptions {
   readonly consistent?: boolean
@@ -21,18 +28,32 @@ interface ScanOptions {
 
 /** What the items' key attribute is called above, whatever it is called in the table. */
 const KEY = 'leaseKey'
+/** A look at a table of many pages must not begin anew for one that was throttled; that would cost more than it had. */
+const PAGE_ATTEMPTS = 5
+const PAGE_BACKOFF = { baseMs: 100, maxMs: 1_000 }
+
+/** Asks for one page of a Scan or Query, a few times if it is refused for now. */
+export function askForPage<T>(ask: () => Promise<T>, { clock, random }: Omit<TableAccess, 'dynamodb'>): Promise<T> {
+  return retry(ask, {
+    clock,
+    random,
+    backoff: PAGE_BACKOFF,
+    attempts: PAGE_ATTEMPTS,
+    shouldRetry: (error) => ['throttled', 'retryable'].includes(classifyError(error)),
+  })
+}
 
 /** One DynamoDB table whose items have one string as their key. */
 export class ItemsTable {
   readonly name: string
-  readonly #dynamodb: DynamoDB
+  readonly #access: TableAccess
   readonly #keyName: string
   readonly #purpose: string | undefined
 
   /** @param purpose what it is to the application, for error messages, if that isn't plain */
-  constructor(dynamodb: DynamoDB, name: string, keyName: string, purpose?: string) {
+  constructor(access: TableAccess, name: string, keyName: string, purpose?: string) {
     this.name = name
-    this.#dynamodb = dynamodb
+    this.#access = access
     this.#keyName = keyName
     this.#purpose = purpose
   }
@@ -41,19 +62,18 @@ export class ItemsTable {
     const items: Item[] = []
     let start: Record<string, AttributeValue> | undefined
     do {
+      const command = new ScanCommand({
+        TableName: this.name,
+        ConsistentRead: consistent,
+        ...(ownedBy !== undefined && {
+          FilterExpression: 'leaseOwner = :worker',
+          ProjectionExpression: this.#keyName,
+          ExpressionAttributeValues: { ':worker': { S: ownedBy } },
+        }),
+        ...(start && { ExclusiveStartKey: start }),
+      })
       const page = await this.#call('Scan', () =>
-        this.#dynamodb.send(
-          new ScanCommand({
-            TableName: this.name,
-            ConsistentRead: consistent,
-            ...(ownedBy !== undefined && {
-              FilterExpression: 'leaseOwner = :worker',
-              ProjectionExpression: this.#keyName,
-              ExpressionAttributeValues: { ':worker': { S: ownedBy } },
-            }),
-            ...(start && { ExclusiveStartKey: start }),
-          }),
-        ),
+        askForPage(() => this.#access.dynamodb.send(command), this.#access),
       )
       items.push(...(page.Items ?? []).map((item) => this.#withLeaseKey(item)))
       start = page.LastEvaluatedKey
@@ -63,7 +83,7 @@ export class ItemsTable {
 
   async read(key: string): Promise<Item | undefined> {
     const { Item } = await this.#call('GetItem', () =>
-      this.#dynamodb.send(new GetItemCommand({ TableName: this.name, Key: this.#key(key), ConsistentRead: true })),
+      this.#access.dynamodb.send(new GetItemCommand({ TableName: this.name, Key: this.#key(key), ConsistentRead: true })),
     )
     return Item && this.#withLeaseKey(Item)
   }
@@ -78,7 +98,7 @@ export class ItemsTable {
     ]
     const updated = await unlessRefused(() =>
       this.#call('UpdateItem', () =>
-        this.#dynamodb.send(
+        this.#access.dynamodb.send(
           new UpdateItemCommand({
             TableName: this.name,
             Key: this.#key(key),
@@ -95,7 +115,7 @@ export class ItemsTable {
   async delete(key: string, when: readonly Condition[]): Promise<boolean> {
     const deleted = await unlessRefused(() =>
       this.#call('DeleteItem', () =>
-        this.#dynamodb.send(
+        this.#access.dynamodb.send(
           new DeleteItemCommand({
             TableName: this.name,
             Key: this.#key(key),

@@ -119,7 +119,7 @@ const THROUGHPUT = 'throughputKBps'
 export interface Progress {
   /** Only if it has moved. */
   readonly checkpoint: Position | undefined
-  /** What was read of the shard lately, in 1024 bytes a second: KCL workers that lead assign by it. */
+  /** What was handled of the shard lately, in 1024 bytes of user data a second: KCL workers that lead assign by it. */
   readonly throughputKBps: number
 }
 

@@ -1,7 +1,7 @@
 import { DynamoDBTable } from './dynamodb-table.ts'
 import { accessDenied, ConsumerError } from './errors.ts'
-import type { DynamoDB } from './items-table.ts'
-import type { Lease } from './lease.ts'
+import type { DynamoDB, TableAccess } from './items-table.ts'
+import { holderOf, isFinished, type Lease } from './lease.ts'
 import type { Item, Table } from './table.ts'
 import { describeTable, ensureTable, hasOwnerIndex, keepBackups, type TableCreationOptions } from './table-creation.ts'
 import {
@@ -20,7 +20,7 @@ import {
 } from './table-state.ts'
 import { coordinatorTable, ThreeTables, workersTable } from './three-tables.ts'
 
-export interface OpenTableOptions extends TableCreationOptions {
+export interface OpenTableOptions extends TableCreationOptions, TableAccess {
   readonly tableName: string
   readonly tablePointInTimeRecovery: boolean
   readonly workerId: string
@@ -29,6 +29,8 @@ export interface OpenTableOptions extends TableCreationOptions {
 
 /** Leases that have stood still for so many failover times have no live holder. */
 const STANDSTILL_FACTOR = 1.5
+/** Theirs may be longer than ours: a KCL renews every third of it, so that this is enough for three minutes. */
+const MIN_STANDSTILL_MS = 60_000
 const MAX_POLL_MS = 1_000
 /** A table of thousands of leases is looked at less often. */
 const POLL_MS_PER_LEASE = 2
@@ -45,6 +47,12 @@ interface Found {
   readonly denial?: ConsumerError | undefined
 }
 
+interface FirstLook {
+  readonly leases: ReadonlyMap<string, Lease>
+  readonly answeredAtMs: number
+  readonly standstillMs: number
+}
+
 /**
  * Makes the application's table usable, creating what is missing, and finds out how it is laid out. A table that workers of ours
  * can share with those that use it is joined. One of older rules is only watched at first, and taken over when its
@@ -54,10 +62,10 @@ interface Found {
  *   for a missing permission
  */
 export async function openTable(options: OpenTableOptions, signal: AbortSignal): Promise<Table> {
-  const { dynamodb, tableName, tablePointInTimeRecovery, failoverTime, clock, telemetry } = options
+  const { tableName, tablePointInTimeRecovery, clock, telemetry } = options
   const description = await ensureTable({ name: tableName, keyName: 'leaseKey' }, options, signal)
-  const leaseTable = new DynamoDBTable(dynamodb, tableName, clock, hasOwnerIndex(description))
-  let first: { readonly leases: ReadonlyMap<string, Lease>; readonly answeredAtMs: number } | undefined
+  const leaseTable = new DynamoDBTable(options, tableName, hasOwnerIndex(description))
+  let first: FirstLook | undefined
   for (;;) {
     const found = await findTables(leaseTable, options, signal)
     if (isShared(found.state)) return await readyToShare(found.table, options, signal)
@@ -70,9 +78,10 @@ export async function openTable(options: OpenTableOptions, signal: AbortSignal):
       continue
     }
     const seen = { table: tableName, state: obstacleOf(found.state) }
+    const isFirst = first === undefined
     if (first === undefined) {
-      first = { leases, answeredAtMs: clock.monotonicMs() }
-      telemetry.emit({ type: 'tableWatched', ...seen })
+      first = { leases, answeredAtMs: clock.monotonicMs(), standstillMs: standstillOf(leases, options) }
+      telemetry.emit({ type: 'tableWatched', ...seen, standstillMs: first.standstillMs })
     }
     const moved = movement(first.leases, leases)
     if (moved !== undefined) {
@@ -81,12 +90,19 @@ export async function openTable(options: OpenTableOptions, signal: AbortSignal):
       if (isShared(now.state)) continue
       throw inUse(tableName, now.state, moved)
     }
-    if (sentAtMs - first.answeredAtMs > STANDSTILL_FACTOR * failoverTime) {
+    if (!isFirst && sentAtMs - first.answeredAtMs > first.standstillMs) {
       if (await takeOver(found, options)) telemetry.emit({ type: 'tableTakenOver', ...seen })
       continue
     }
-    await clock.sleep(Math.max(Math.min(MAX_POLL_MS, failoverTime / 10), POLL_MS_PER_LEASE * leases.size), signal)
+    const pollMs = Math.min(MAX_POLL_MS, options.failoverTime / 10)
+    await clock.sleep(Math.max(pollMs, POLL_MS_PER_LEASE * leases.size), signal)
   }
+}
+
+/** For how long the leases must stand still. Where nobody owns any that is to be read, another look is enough. */
+function standstillOf(leases: ReadonlyMap<string, Lease>, { failoverTime }: OpenTableOptions): number {
+  const isOwned = [...leases.values()].some((lease) => holderOf(lease) !== undefined && !isFinished(lease))
+  return isOwned ? Math.max(STANDSTILL_FACTOR * failoverTime, MIN_STANDSTILL_MS) : 0
 }
 
 /** One step towards a table that ours may share. Where it is refused since something has changed, the next look tells what. */
@@ -109,14 +125,14 @@ async function findTables(leaseTable: DynamoDBTable, options: OpenTableOptions, 
     migrationNote: undefined,
   }
   if (isMigrated(migrationNote)) return single
-  const coordinator = coordinatorTable(dynamodb, tableName)
+  const coordinator = coordinatorTable(options, tableName)
   const exists = await knownToExist(dynamodb, coordinator.name, signal)
   // A policy for a single table allows nothing on others, and with one there is nothing to ask for.
   if (exists !== true) {
     return { ...single, denial: exists === false || versionNote !== undefined ? undefined : exists }
   }
   await ensureTable({ name: coordinator.name, keyName: 'key' }, options, signal)
-  const table = new ThreeTables(leaseTable, coordinator, workersTable(dynamodb, tableName))
+  const table = new ThreeTables(leaseTable, coordinator, workersTable(options, tableName))
   const [oldVersionNote, oldMigrationNote] = await readNotes(table)
   if (isMigrated(oldMigrationNote)) return single
   // The KCL moves it to the lease table a while before the tables count as one.
@@ -152,7 +168,7 @@ async function knownToExist(dynamodb: DynamoDB, name: string, signal: AbortSigna
 /** A worker's entry may be written from now on. */
 async function readyToShare(table: Table, options: OpenTableOptions, signal: AbortSignal): Promise<Table> {
   if (table instanceof ThreeTables) {
-    const { name } = workersTable(options.dynamodb, options.tableName)
+    const { name } = workersTable(options, options.tableName)
     await ensureTable({ name, keyName: 'wid' }, options, signal)
   }
   return table

@@ -247,7 +247,7 @@ export class ShardConsumer {
     for (let lastMs = clock.monotonicMs(); await this.#renewalIsDue(lastMs, signal); ) {
       lastMs = clock.monotonicMs()
       this.#countHandled()
-      const throughputKBps = throughput.at(lastMs, this.#reader.readBytes)
+      const throughputKBps = throughput.at(lastMs, this.#queue.finishedBytes)
       await this.#holder.renew({ checkpoint: this.#queue.checkpoint, throughputKBps })
       this.#noticeHandoff()
     }

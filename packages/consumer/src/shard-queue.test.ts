@@ -215,4 +215,5 @@ test('what came at once is finished with the last of it, whatever comes after', 
   queue.finished(running[1]!)
   expect(finished).toEqual([50, 400])
   expect(queue.finishedRecords).toBe(3)
+  expect(queue.finishedBytes).toBe(running.reduce((sum, { record: { data } }) => sum + data.byteLength, 0))
 })

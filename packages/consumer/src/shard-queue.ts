@@ -50,6 +50,7 @@ export class ShardQueue {
   #bufferedRecords = 0
   #running = 0
   #finishedRecords = 0
+  #finishedBytes = 0
 
   constructor(options: ShardQueueOptions) {
     this.#watermark = new Watermark(options.checkpoint)
@@ -105,6 +106,11 @@ export class ShardQueue {
     return this.#finishedRecords
   }
 
+  /** Bytes of data of the user records finished so far. */
+  get finishedBytes(): number {
+    return this.#finishedBytes
+  }
+
   push(records: readonly KinesisRecord[]): void {
     this.#bufferedBytes += this.#buffer.push(records, this.#now())
     this.#bufferedRecords += records.length
@@ -146,6 +152,7 @@ export class ShardQueue {
   finished(work: Work): void {
     this.#progressed = true
     this.#finishedRecords++
+    this.#finishedBytes += work.record.data.byteLength
     if (!work.begun) {
       this.#watermark.pass(work.sequenceNumber, work.subSequenceNumber)
       return

@@ -65,16 +65,10 @@ export class ShardReader {
   #lastBytes = 0
   #millisBehindLatest: number | undefined
   #everRead = false
-  #readBytes = 0
 
   constructor(options: ShardReaderOptions) {
     this.#options = options
     this.#expiry = new ExpiryWatch(options)
-  }
-
-  /** All that were read so far, in bytes of data. */
-  get readBytes(): number {
-    return this.#readBytes
   }
 
   /** How far the last answer was behind the tip, as the service says; undefined before the first. */
@@ -186,7 +180,6 @@ export class ShardReader {
       arrivedAt: record.ApproximateArrivalTimestamp,
     }))
     this.#lastBytes = records.reduce((sum, { data }) => sum + data.byteLength, 0)
-    this.#readBytes += this.#lastBytes
     this.#lastRead = records.at(-1)?.sequenceNumber ?? this.#lastRead
     this.#iterator = answer.NextShardIterator ?? undefined
     this.#millisBehindLatest = millisBehindLatest

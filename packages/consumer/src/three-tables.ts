@@ -1,5 +1,5 @@
 import type { DynamoDBTable } from './dynamodb-table.ts'
-import { type DynamoDB, ItemsTable } from './items-table.ts'
+import { ItemsTable, type TableAccess } from './items-table.ts'
 import { LEADER_KEY } from './leader-lock.ts'
 import type { Condition, Item, ItemChange, ItemKind, Table } from './table.ts'
 import { isMigrated, TABLE_MIGRATION_KEY, VERSION_KEY } from './table-state.ts'
@@ -9,13 +9,13 @@ const COORDINATOR_PURPOSE =
 const WORKERS_PURPOSE = 'where the workers of an application of the KCL 3.0 to 3.4 show that they live'
 
 /** @param name the application's table */
-export function coordinatorTable(dynamodb: DynamoDB, name: string): ItemsTable {
-  return new ItemsTable(dynamodb, `${name}-CoordinatorState`, 'key', COORDINATOR_PURPOSE)
+export function coordinatorTable(access: TableAccess, name: string): ItemsTable {
+  return new ItemsTable(access, `${name}-CoordinatorState`, 'key', COORDINATOR_PURPOSE)
 }
 
 /** @param name the application's table */
-export function workersTable(dynamodb: DynamoDB, name: string): ItemsTable {
-  return new ItemsTable(dynamodb, `${name}-WorkerMetricStats`, 'wid', WORKERS_PURPOSE)
+export function workersTable(access: TableAccess, name: string): ItemsTable {
+  return new ItemsTable(access, `${name}-WorkerMetricStats`, 'wid', WORKERS_PURPOSE)
 }
 
 /** The type that each of the KCL's notes has in a single table; in a table of their own they have none. */

@@ -1,7 +1,7 @@
 /** Weight of the newest rate, as the KCL has it. */
 const ALPHA = 0.5
 
-/** How fast a shard is read, smoothed over renewals: in 1024 bytes a second. */
+/** How fast a shard's user records are handled, smoothed over renewals: in 1024 bytes of their data a second, as the KCL counts. */
 export class Throughput {
   #kbps = 0
   #atMs: number
@@ -11,7 +11,7 @@ export class Throughput {
     this.#atMs = nowMs
   }
 
-  /** @param bytes all that were read so far */
+  /** @param bytes all that were handled so far */
   at(nowMs: number, bytes: number): number {
     const seconds = (nowMs - this.#atMs) / 1000
     if (seconds > 0) {

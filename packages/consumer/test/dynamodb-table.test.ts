@@ -36,7 +36,7 @@ const operationsOf = (world: ModelledDynamoDB): string[] => world.calls.map(({ o
 describe('the keys that a worker owns', () => {
   test('are found by the index', async () => {
     const world = await loaded(true)
-    const table = new DynamoDBTable(world.client(), NAME, world.clock)
+    const table = new DynamoDBTable(accessTo(world), NAME)
     expect((await table.ownedKeys('a')).toSorted()).toEqual(ofA)
     expect(await table.ownedKeys('nobody')).toEqual([])
     expect(operationsOf(world)).toEqual(['DescribeTable', 'Query', 'Query'])
@@ -44,7 +44,7 @@ describe('the keys that a worker owns', () => {
 
   test('are found without it, in a table of the KCL 2.x, and a minute later by an index added since', async () => {
     const world = await loaded(false)
-    const table = new DynamoDBTable(world.client(), NAME, world.clock)
+    const table = new DynamoDBTable(accessTo(world), NAME)
     expect((await table.ownedKeys('a')).toSorted()).toEqual(ofA)
     addIndex(world)
     await world.clock.advance(30_000)
@@ -58,14 +58,14 @@ describe('the keys that a worker owns', () => {
   test('are found without it where another index is', async () => {
     const world = await loaded(false)
     addIndex(world, 'somebody-elses')
-    const table = new DynamoDBTable(world.client(), NAME, world.clock)
+    const table = new DynamoDBTable(accessTo(world), NAME)
     expect((await table.ownedKeys('a')).toSorted()).toEqual(ofA)
     expect(operationsOf(world)).toEqual(['DescribeTable', 'Scan'])
   })
 
   test('are found when the index is deleted under it', async () => {
     const world = await loaded(true)
-    const table = new DynamoDBTable(world.client(), NAME, world.clock, true)
+    const table = new DynamoDBTable(accessTo(world), NAME, true)
     world.model.execute('UpdateTable', {
       TableName: NAME,
       AttributeDefinitions: [{ AttributeName: 'leaseKey', AttributeType: 'S' }],
@@ -83,7 +83,7 @@ describe('the keys that a worker owns', () => {
     }))
     for (const hasIndex of [true, false]) {
       const world = await loaded(hasIndex, many)
-      const table = new DynamoDBTable(world.client(), NAME, world.clock)
+      const table = new DynamoDBTable(accessTo(world), NAME)
       expect(await table.ownedKeys('a')).toHaveLength(many.length)
       expect(await table.scan()).toHaveLength(many.length)
       expect(world.calls.length).toBeGreaterThan(4)
@@ -95,7 +95,7 @@ describe('the keys that a worker owns', () => {
     const dynamodb = world.client(() => {
       throw denial('dynamodb:Query', `${NAME}/index/${INDEX}`)
     })
-    await expect(new DynamoDBTable(dynamodb, NAME, world.clock, true).ownedKeys('a')).rejects.toMatchObject({
+    await expect(new DynamoDBTable(accessTo(world, dynamodb), NAME, true).ownedKeys('a')).rejects.toMatchObject({
       code: 'ERR_ACCESS',
       message: expect.stringContaining(
         `expected that dynamodb:Query is allowed on table/${NAME}/index/${INDEX}, got "`,
@@ -120,7 +120,7 @@ describe('a call that is refused for good', () => {
     const dynamodb = world.client(() => {
       throw refusal
     })
-    await expect(call(new DynamoDBTable(dynamodb, NAME, world.clock))).rejects.toMatchObject({
+    await expect(call(new DynamoDBTable(accessTo(world, dynamodb), NAME))).rejects.toMatchObject({
       code: 'ERR_ACCESS',
       message:
         `Access denied: expected that dynamodb:${action} is allowed on table/${NAME}, got "no". ` +
@@ -133,7 +133,7 @@ describe('a call that is refused for good', () => {
     'since the table is gone says so ($action)',
     async ({ call }) => {
       const world = new ModelledDynamoDB()
-      await expect(call(new DynamoDBTable(world.client(), NAME, world.clock))).rejects.toMatchObject({
+      await expect(call(new DynamoDBTable(accessTo(world), NAME))).rejects.toMatchObject({
         code: 'ERR_TABLE',
         message: `The table "${NAME}" does not exist any more.`,
       })
@@ -142,7 +142,7 @@ describe('a call that is refused for good', () => {
 
   test('since the table is gone says so of a query', async () => {
     const world = new ModelledDynamoDB()
-    const table = new DynamoDBTable(world.client(), NAME, world.clock, true)
+    const table = new DynamoDBTable(accessTo(world), NAME, true)
     await expect(table.ownedKeys('a')).rejects.toThrow(`The table "${NAME}" does not exist any more.`)
   })
 })

@@ -51,6 +51,7 @@ function open(tableName: string, workerId: string): Promise<Table> {
       workerId,
       failoverTime: 10_000,
       clock: systemClock,
+      random: Math.random,
       telemetry: new Telemetry(silentLogger, undefined, {}),
     },
     new AbortController().signal,

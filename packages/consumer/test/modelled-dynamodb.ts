@@ -75,6 +75,7 @@ export class ModelledDynamoDB {
         workerId: 'ours',
         failoverTime: FAILOVER_MS,
         clock: this.clock,
+        random: () => 0.5,
         telemetry: new Telemetry(silentLogger, (event) => this.events.push(event), {}),
         ...options,
       },
