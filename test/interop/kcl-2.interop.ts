@@ -3,6 +3,8 @@ import type { WorkerEvent } from './event-log.ts'
 import { Stage } from './stage.ts'
 
 const RECORDS = 2_000
+/** A minute of watching comes first. */
+const TAKEOVER_MS = 120_000
 
 function isRefusal(event: WorkerEvent): boolean {
   return event.event === 'failed' && event.code === 'ERR_TABLE'
@@ -26,7 +28,7 @@ test('beside running workers of the KCL 2 we refuse to start, take over when the
 
   await stage.put(RECORDS)
   const ours = stage.shardwise('ours')
-  stage.took('it has stopped: until we read', await stage.readBy([ours]))
+  stage.took('it has stopped: until we read', await stage.readBy([ours], TAKEOVER_MS))
   await stage.delivered()
   expect(stage.repeats()).toBe(0)
   await ours.stop()
@@ -44,7 +46,7 @@ test('beside running workers of the KCL 2 we refuse to start, take over when the
   await stage.delivered()
   expect(stage.repeats()).toBe(0)
   stage.expectOrder()
-}, 240_000)
+}, 360_000)
 
 test('beside a KCL 3 that keeps the rules of the KCL 2 we refuse to start, and take over when it has stopped', async () => {
   await using stage = await Stage.open('upgrading', 3)
@@ -56,8 +58,8 @@ test('beside a KCL 3 that keeps the rules of the KCL 2 we refuse to start, and t
   await stage.shardwise('early').tells('its refusal', isRefusal)
   await kcl.stop()
   await stage.put(RECORDS)
-  await stage.readBy([stage.shardwise('ours')])
+  await stage.readBy([stage.shardwise('ours')], TAKEOVER_MS)
   await stage.delivered()
   expect(stage.repeats()).toBe(0)
   stage.expectOrder()
-}, 240_000)
+}, 360_000)

@@ -402,8 +402,8 @@ export const mutations: readonly Mutation[] = [
   {
     name: 'take over a table that others use by older rules',
     file: 'consumer/src/open-table.ts',
-    from: 'sentAtMs - first.answeredAtMs > STANDSTILL_FACTOR * failoverTime',
-    to: 'sentAtMs - first.answeredAtMs >= -failoverTime',
+    from: 'sentAtMs - first.answeredAtMs > first.standstillMs',
+    to: 'sentAtMs - first.answeredAtMs >= -options.failoverTime',
     noticedBy: 174,
   },
   {

@@ -79,7 +79,7 @@ export class Consumer {
    * Consumes until {@link close}; then resolves. The process can exit afterwards.
    *
    * @throws {ConsumerError} `ERR_STREAM`, `ERR_TABLE` or `ERR_ACCESS` for what trying again can't mend; `ERR_STATE` if it runs
-   *   or ran before
+   *   or ran before, or another worker has started under its `workerId`
    */
   run(handlers: Handlers): Promise<void> {
     if (typeof handlers?.eachRecord !== 'function') {

@@ -1,7 +1,8 @@
 import { errorCode, ShardwiseError, type ShardwiseErrorOptions } from '@shardwise/core'
 
 /**
- * - `ERR_STATE`: a call that doesn't fit the consumer's life, such as a second `run`.
+ * - `ERR_STATE`: a call that doesn't fit the consumer's life, such as a second `run`; or another worker has started under this
+ *   one's `workerId`.
  * - `ERR_STREAM`: the stream doesn't exist, or no longer.
  * - `ERR_TABLE`: the application's table can't be used: it is another kind of table, was deleted, or workers that Shardwise can't
  *   run beside are using it.

@@ -34,13 +34,14 @@ const streamLease = (identifier: string): Item => ({
 })
 
 /** As a worker that reports every half failover time writes it. */
-function entry(workerId: string, beat: number, wallMs = NOON): Item {
+function entry(workerId: string, beat: number, wallMs = NOON, run = 'only'): Item {
   return {
     leaseKey: { S: workerId },
     entityType: { S: 'WORKER_METRIC_STATS' },
     lut: { N: String(wallMs / 1_000) },
     shardwisePeriodMs: { N: String(F / 2) },
     shardwiseBeat: { N: String(beat) },
+    shardwiseRun: { S: run },
   }
 }
 
@@ -57,12 +58,14 @@ interface Seen {
   readonly view: FleetView
 }
 
+interface Viewer {
+  readonly look: (atMs: number, ...items: Item[]) => Seen
+  readonly lookFor: (sentAtMs: number, nowMs: number, ...items: Item[]) => Seen
+  readonly skipped: string[]
+}
+
 /** Looks at the table at the given moments; tells what it makes of it. */
-function viewer(options: Partial<FleetViewOptions> = {}): {
-  look: (atMs: number, ...items: Item[]) => Seen
-  lookFor: (sentAtMs: number, nowMs: number, ...items: Item[]) => Seen
-  skipped: string[]
-} {
+function viewer(options: Partial<FleetViewOptions> = {}): Viewer {
   const skipped: string[] = []
   const view = new FleetView({
     workerId: 'me',
@@ -230,7 +233,135 @@ describe('a worker', () => {
     expect(states).toEqual(['free'])
     expect(workers).toEqual(['me'])
     expect(look(200 + 3 * F, lease(3, 'me'), java(0)).workers).toEqual(['me'])
-    expect(look(300 + 3 * F, lease(4, 'me'), java(3)).workers).toEqual(['me', 'java'])
+    expect(look(102 + 6 * F, lease(4, 'me'), java(0)).workers).toEqual(['me'])
+    expect(look(200 + 6 * F, lease(5, 'me'), java(6)).workers).toEqual(['me', 'java'])
+  })
+
+  describe('that does not take up what it is given', () => {
+    const LATER = 3 * F + 1
+
+    /** The lease is given to b and expires in its name, however well b beats; `me` has it from then on. */
+    function waste(view: Viewer, atMs: number, counter: number, run?: string): Seen {
+      view.look(atMs, lease(counter, 'me'), entry('b', atMs, NOON, run))
+      view.look(atMs, lease(counter + 1, 'b'), entry('b', atMs, NOON, run))
+      view.look(atMs + F, lease(counter + 1, 'b'), entry('b', atMs + 1, NOON, run))
+      const seen = view.look(atMs + F + LATER, lease(counter + 1, 'b'), entry('b', atMs + 2, NOON, run))
+      view.look(atMs + F + LATER, lease(counter + 2, 'me'), entry('b', atMs + 3, NOON, run))
+      return seen
+    }
+
+    /** When it may get leases again, after the given time, looking every tenth of a failover time. */
+    function pausedUntil(view: Viewer, fromMs: number, counter: number): number {
+      for (let atMs = fromMs; ; atMs += F / 10) {
+        const { workers } = view.look(atMs, lease(counter + atMs, 'me'), entry('b', 10 + atMs))
+        if (workers.includes('b')) return atMs - fromMs
+      }
+    }
+
+    test('gets nothing for a while, twice as long each time, however well it beats', () => {
+      const view = viewer()
+      const { states, workers, view: seen } = waste(view, 0, 1)
+      expect([states, workers]).toEqual([['free'], ['me']])
+      expect(seen.takeUntaken()).toEqual([{ leaseKey: 'shardId-0', to: 'b', againInMs: 3 * F }])
+      expect(pausedUntil(view, F + LATER, 10)).toBe(3 * F)
+      expect(waste(view, 20_000, 30_000).view.takeUntaken()).toMatchObject([{ againInMs: 6 * F }])
+      expect(pausedUntil(view, 20_000 + F + LATER, 40_000)).toBe(6 * F)
+    })
+
+    test('is told once, also if nobody else has room for the lease', () => {
+      const view = viewer()
+      const { view: seen } = waste(view, 0, 1)
+      expect(seen.takeUntaken()).toHaveLength(1)
+      const other = viewer()
+      other.look(0, lease(1), entry('b', 1))
+      other.look(0, lease(2, 'b'), entry('b', 2))
+      for (let atMs = 0; atMs < 5 * F; atMs += F / 10) other.look(atMs, lease(2, 'b'), entry('b', 10 + atMs))
+      expect(other.look(5 * F, lease(2, 'b'), entry('b', 9_999)).view.takeUntaken()).toHaveLength(1)
+    })
+
+    test('gets the same if it gives the lease back as it was', () => {
+      const { look } = viewer()
+      look(0, lease(1), entry('b', 1))
+      look(100, lease(2, 'b'), entry('b', 2))
+      const { states, workers, view } = look(200, lease(3), entry('b', 3))
+      expect([states, workers]).toEqual([['free'], ['me']])
+      expect(view.takeUntaken()).toEqual([{ leaseKey: 'shardId-0', to: 'b', againInMs: 3 * F }])
+    })
+
+    test('is another matter than giving back what it had taken up', () => {
+      const { look } = viewer()
+      const acquired = (item: Item): Item => ({ ...item, shardwiseToken: { S: 'of b' } })
+      look(0, lease(1), entry('b', 1))
+      look(100, lease(2, 'b'), entry('b', 2))
+      expect(look(200, acquired(lease(4)), entry('b', 3)).workers).toEqual(['me', 'b'])
+      look(300, acquired(lease(5, 'b')), entry('b', 4))
+      look(400, acquired(lease(6, 'b')), entry('b', 5))
+      const { workers, view } = look(500, acquired(lease(7)), entry('b', 6))
+      expect([workers, view.takeUntaken()]).toEqual([['me', 'b'], []])
+    })
+
+    test('is not made worse by others that it was given at the same time', () => {
+      const { look } = viewer()
+      const other = (counter: number, owner?: string): Item => lease(counter, owner, undefined, 'shardId-1')
+      look(0, lease(1), other(1), entry('b', 1))
+      look(100, lease(2, 'b'), other(2, 'b'), entry('b', 2))
+      look(200, lease(3), other(2, 'b'), entry('b', 3))
+      const { view } = look(700, lease(3), other(3), entry('b', 4))
+      expect(view.takeUntaken()).toMatchObject([
+        { leaseKey: 'shardId-0', againInMs: 3 * F },
+        { leaseKey: 'shardId-1', againInMs: 3 * F - 500 },
+      ])
+      expect(look(200 + 3 * F, lease(3), other(3), entry('b', 5)).workers).toEqual(['me', 'b'])
+    })
+
+    test('starts anew when it takes up one', () => {
+      const { look } = viewer()
+      look(0, lease(1), entry('b', 1))
+      look(100, lease(2, 'b'), entry('b', 2))
+      look(200, lease(3), entry('b', 3))
+      look(300 + 3 * F, lease(4, 'b'), entry('b', 4))
+      look(400 + 3 * F, { ...lease(5, 'b'), shardwiseToken: { S: 'of b' } }, entry('b', 5))
+      look(500 + 3 * F, lease(6, 'me'), entry('b', 6))
+      look(600 + 3 * F, lease(7, 'b'), entry('b', 7))
+      const { view } = look(700 + 3 * F, lease(8), entry('b', 8))
+      expect(view.takeUntaken().map(({ againInMs }) => againInMs)).toEqual([3 * F, 3 * F])
+    })
+
+    test('is not put right by renewing what it had before', () => {
+      const { look } = viewer()
+      const other = (counter: number): Item => lease(counter, 'b', undefined, 'shardId-1')
+      look(0, lease(1), other(1), entry('b', 1))
+      look(100, lease(2, 'b'), other(2), entry('b', 2))
+      look(200, lease(3), other(3), entry('b', 3))
+      expect(look(600, lease(3), other(4), entry('b', 4)).workers).toEqual(['me'])
+    })
+
+    test('starts clean as another run under its name', () => {
+      const view = viewer()
+      const { workers } = waste(view, 0, 1, 'first')
+      expect(workers).toEqual(['me'])
+      const again = (beat: number, run: string): string[] =>
+        view.look(F + LATER + beat, lease(10 + beat, 'me'), entry('b', beat, NOON, run)).workers
+      expect(again(5, 'first')).toEqual(['me'])
+      expect(again(6, 'second')).toEqual(['me', 'b'])
+    })
+
+    test('because it has left in good order has done nothing wrong', () => {
+      const { look } = viewer()
+      look(0, lease(1), entry('b', 1))
+      look(100, lease(2, 'b'), entry('b', 2))
+      const { view } = look(200, lease(3))
+      expect(view.takeUntaken()).toEqual([])
+      expect(look(300, lease(3), entry('b', 3)).workers).toEqual(['me', 'b'])
+    })
+
+    test('and looks at the table itself goes on as the one that is left', () => {
+      const { look } = viewer()
+      look(0, lease(1), entry('me', 1))
+      look(100, lease(2, 'me'), entry('me', 2))
+      const { workers, view } = look(200 + LATER, lease(2, 'me'), entry('me', 3))
+      expect([workers, view.takeUntaken()]).toEqual([['me'], []])
+    })
   })
 
   test('of the KCL whose entry is older than its period does not count until it changes', () => {
@@ -297,6 +428,19 @@ describe('what this worker has written itself', () => {
     expect(look(1_300, item, entry('b', 3)).states).toEqual(['moving'])
     expect(look(3_150, item, entry('b', 4)).states).toEqual(['moving'])
     expect(look(3_151, item, entry('b', 5)).states).toEqual(['free'])
+  })
+
+  test('a lease given to the one that had it is not taken up yet: what it has of it is void', () => {
+    const { look } = viewer()
+    look(0, lease(1, 'b'), entry('b', 1))
+    const { view } = look(100, lease(2, 'b'), entry('b', 2))
+    expect(view.assignable()).toMatchObject([{ state: 'live' }])
+    look(1_200, lease(2, 'b'), entry('b', 3))
+    const item = { ...lease(2), ...assignTo(view.lease('shardId-0')!, 'b').set }
+    view.update(item, 1_200)
+    expect(view.assignable()).toMatchObject([{ state: 'moving' }])
+    expect(look(1_300, item, entry('b', 4)).states).toEqual(['moving'])
+    expect(look(1_400, lease(4, 'b'), entry('b', 5)).states).toEqual(['live'])
   })
 
   test('a handoff that was asked for is under way, and gives its holder no more time', () => {
@@ -380,6 +524,22 @@ describe('the streams of the application', () => {
     expect(leases.map(({ leaseKey }) => leaseKey)).toEqual([`${ORDERS}:shardId-0`])
     expect(view.streamIdentifiers).toEqual([ORDERS, TAXES])
     expect(view.leasesOf(TAXES)).toHaveLength(1)
+  })
+
+  test('who gives back a lease of a stream that was removed has done nothing wrong', () => {
+    const { look } = viewer(several)
+    const given = (identifier: string, counter: number, owner?: string): Item => {
+      const { leaseOwner: _, ...item } = streamLease(identifier)
+      return { ...item, leaseCounter: { N: String(counter) }, ...(owner && { leaseOwner: { S: owner } }) }
+    }
+    for (const [identifier, workers] of [
+      [TAXES, ['me', 'b']],
+      [ORDERS, ['me']],
+    ] as const) {
+      look(0, given(identifier, 1, 'a'), entry('b', 1))
+      look(100, given(identifier, 2, 'b'), entry('b', 2))
+      expect(look(200, given(identifier, 3), entry('b', 3)).workers).toEqual(workers)
+    }
   })
 
   test('with one stream, leases that name theirs are skipped; with several, those that do not', () => {

@@ -49,10 +49,10 @@ export class Fleet<Held extends HeldShard> {
   /** What may still be under way when the loops have been told to end. */
   #looking: Promise<void> = Promise.resolve()
   #beating: Promise<void> = Promise.resolve()
-  /** When the last look succeeded that showed this worker its leases. */
+  /** When this worker last saw which leases are its own. */
   #lookedAtMs: number
-  /** Since when leases of unknown streams have been in this worker's name. */
-  readonly #unknownSinceMs = new Map<string, number>()
+  /** Streams that it doesn't know, by identifier: since when leases of them have been in its name. */
+  readonly #unknownSinceMs = new Map<string | undefined, number>()
   #left = false
   #woken = false
 
@@ -104,11 +104,10 @@ export class Fleet<Held extends HeldShard> {
   async stop(): Promise<void> {
     const { lock } = this.#lookout
     // Before anything is given back: a leader that still sees this worker would assign it to it again.
-    let isReplaced = false
     await this.#briefly('taking leave of the other workers', async () => {
       // A heartbeat that lands after the farewell would raise this worker from the dead.
       await Promise.allSettled([this.#looking, this.#beating])
-      isReplaced = !(await this.#presence.leave())
+      await this.#presence.leave()
     })
     // A leader knows who is to have its leases; nobody has to find them unowned first.
     const successors = this.#lookout.successors()
@@ -121,8 +120,7 @@ export class Fleet<Held extends HeldShard> {
     while (this.#running.size > 0) await Promise.all(this.#running)
     await released
     this.#left = true
-    // What bears this worker's name now is another's who has come under it.
-    if (!isReplaced) await this.#briefly('giving back leases', () => this.#returnStrays(passed))
+    await this.#briefly('giving back leases', () => this.#returnStrays(passed))
   }
 
   /** Others do without it after a while. */
@@ -143,13 +141,15 @@ export class Fleet<Held extends HeldShard> {
     const { table, workerId } = this.#options
     const items = this.#lookout.allLeases && (await table.scan({ consistent: true }))
     const leases = items?.flatMap((item) => leaseFromItem(item) ?? []) ?? (await this.#lookout.ownLeases())
+    // What bears this worker's name may be another's who has come under it.
+    const isAlone = await this.#presence.isAlone()
     const present = new Set(items?.flatMap((item) => entryFromItem(item)?.workerId ?? []))
     await inParallel(leases, async (lease) => {
       const holder = holderOf(lease)
       if (holder === undefined || isFinished(lease)) return
       const isAsPassed = passed.get(lease.leaseKey)?.lease.counter === lease.counter
       const isLeft = isAsPassed && !present.has(holder)
-      if (holder === workerId || isLeft) await table.update(release(lease, holder, undefined))
+      if ((holder === workerId && isAlone) || isLeft) await table.update(release(lease, holder, undefined))
     })
   }
 
@@ -176,11 +176,15 @@ export class Fleet<Held extends HeldShard> {
     } while (await pause(clock, waitMs, signal))
   }
 
-  /** Who can't find its leases doesn't show that it lives: it would be given more of them. */
+  /** Who can't find its leases doesn't show that it lives, since it would be given more of them; nor does it go on leading. */
   async #beat(): Promise<void> {
     const { clock, failoverTime } = this.#options
-    if (clock.monotonicMs() - this.#lookedAtMs <= failoverTime) await this.#presence.show()
-    await this.#lookout.lock.renew()
+    const { lock, waitMs } = this.#lookout
+    const blindMs = clock.monotonicMs() - this.#lookedAtMs
+    const patienceMs = PATIENCE_FACTOR * Math.max(failoverTime, waitMs)
+    if (blindMs <= patienceMs) await this.#presence.show()
+    if (lock.held && blindMs > 2 * patienceMs) await lock.abstain()
+    else await lock.renew()
   }
 
   async #watch(signal: AbortSignal): Promise<void> {
@@ -209,11 +213,12 @@ export class Fleet<Held extends HeldShard> {
   }
 
   async #look(signal: AbortSignal): Promise<void> {
-    const startedAtMs = this.#options.clock.monotonicMs()
-    const { leases, news, failure } = await this.#lookout.look((leaseKey) => this.#shards.has(leaseKey), signal)
+    const sighting = await this.#lookout.look((leaseKey) => this.#shards.has(leaseKey), signal)
+    if (sighting === undefined) return
+    const { leases, news, failure } = sighting
     for (const leaseKey of news) this.#shards.get(leaseKey)?.nudge()
     await this.#takeUp(leases, signal)
-    this.#lookedAtMs = startedAtMs
+    this.#lookedAtMs = this.#options.clock.monotonicMs()
     if (failure !== undefined) throw failure.error
   }
 
@@ -242,14 +247,11 @@ export class Fleet<Held extends HeldShard> {
   }
 
   /** Whether the lease is of a stream that this worker doesn't know even now that it has looked for it. */
-  #isStrange({ leaseKey }: Lease): boolean {
+  #isStrange({ streamIdentifier }: Lease): boolean {
     const { streams, clock } = this.#options
-    const sinceMs = this.#unknownSinceMs.get(leaseKey)
-    if (sinceMs !== undefined && streams.lookedAtMs > sinceMs) {
-      this.#unknownSinceMs.delete(leaseKey)
-      return true
-    }
-    if (sinceMs === undefined) this.#unknownSinceMs.set(leaseKey, clock.monotonicMs())
+    const sinceMs = this.#unknownSinceMs.get(streamIdentifier)
+    if (sinceMs !== undefined && streams.lookedAtMs > sinceMs) return true
+    if (sinceMs === undefined) this.#unknownSinceMs.set(streamIdentifier, clock.monotonicMs())
     streams.lookSoon()
     return false
   }
@@ -262,7 +264,7 @@ export class Fleet<Held extends HeldShard> {
       void holder.close()
       return
     }
-    this.#unknownSinceMs.delete(leaseKey)
+    this.#unknownSinceMs.delete(source.identifier)
     if (this.#left) {
       void holder.release(undefined)
       return

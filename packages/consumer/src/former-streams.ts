@@ -35,9 +35,11 @@ export class FormerStreams {
 
   /** To be called at each look. */
   async cleanUp(): Promise<void> {
-    const { clock, formerStreamWaitMs } = this.#options
+    const { clock, formerStreamWaitMs, streams } = this.#options
     const nowMs = clock.monotonicMs()
     this.#follow(nowMs)
+    // What seems to be none of the application's may be a stream that can't be told by its name just now.
+    if (streams.isUnsure) return
     await this.#chore.do(async () => {
       for (const [identifier, sinceMs] of this.#sinceMs) {
         if (nowMs - sinceMs >= formerStreamWaitMs) await this.#delete(identifier)

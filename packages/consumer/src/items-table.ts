@@ -6,7 +6,8 @@ import {
   ScanCommand,
   UpdateItemCommand,
 } from '@aws-sdk/client-dynamodb'
-import { type Clock, classifyError, errorCode, type Random, retry } from '@shardwise/core'
+import { type Clock, errorCode, type Random } from '@shardwise/core'
+import { askAgain } from './ask-again.ts'
 import { explained } from './errors.ts'
 import type { Condition, Item, ItemChange } from './table.ts'
 
@@ -28,19 +29,11 @@ interface ScanOptions {
 
 /** What the items' key attribute is called above, whatever it is called in the table. */
 const KEY = 'leaseKey'
-/** A look at a table of many pages must not begin anew for one that was throttled; that would cost more than it had. */
-const PAGE_ATTEMPTS = 5
 const PAGE_BACKOFF = { baseMs: 100, maxMs: 1_000 }
 
-/** Asks for one page of a Scan or Query, a few times if it is refused for now. */
-export function askForPage<T>(ask: () => Promise<T>, { clock, random }: Omit<TableAccess, 'dynamodb'>): Promise<T> {
-  return retry(ask, {
-    clock,
-    random,
-    backoff: PAGE_BACKOFF,
-    attempts: PAGE_ATTEMPTS,
-    shouldRetry: (error) => ['throttled', 'retryable'].includes(classifyError(error)),
-  })
+/** Asks for one page of a Scan or Query. */
+export function askForPage<T>(ask: () => Promise<T>, { clock, random }: TableAccess): Promise<T> {
+  return askAgain(ask, { clock, random, backoff: PAGE_BACKOFF })
 }
 
 /** One DynamoDB table whose items have one string as their key. */
@@ -72,9 +65,7 @@ export class ItemsTable {
         }),
         ...(start && { ExclusiveStartKey: start }),
       })
-      const page = await this.#call('Scan', () =>
-        askForPage(() => this.#access.dynamodb.send(command), this.#access),
-      )
+      const page = await this.#call('Scan', () => askForPage(() => this.#access.dynamodb.send(command), this.#access))
       items.push(...(page.Items ?? []).map((item) => this.#withLeaseKey(item)))
       start = page.LastEvaluatedKey
     } while (start !== undefined)
@@ -83,7 +74,9 @@ export class ItemsTable {
 
   async read(key: string): Promise<Item | undefined> {
     const { Item } = await this.#call('GetItem', () =>
-      this.#access.dynamodb.send(new GetItemCommand({ TableName: this.name, Key: this.#key(key), ConsistentRead: true })),
+      this.#access.dynamodb.send(
+        new GetItemCommand({ TableName: this.name, Key: this.#key(key), ConsistentRead: true }),
+      ),
     )
     return Item && this.#withLeaseKey(Item)
   }

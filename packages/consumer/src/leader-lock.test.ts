@@ -292,6 +292,26 @@ describe('when an answer is lost', () => {
   })
 })
 
+test('whose takes have failed for long names only the last in the condition of its release', async () => {
+  const a = lockOf('a')
+  table.update = () => Promise.reject(new Error('throttled'))
+  for (let times = 0; times < 600; times++) await expect(consider(a)).rejects.toThrow('throttled')
+  const written: ItemChange[] = []
+  table.update = (change) => {
+    written.push(change)
+    return Promise.reject(new Error('throttled'))
+  }
+  await expect(consider(a)).rejects.toThrow('throttled')
+  let named: unknown
+  table.delete = (_kind, _key, when) => {
+    named = when
+    return Promise.resolve(false)
+  }
+  await a.release()
+  expect(named).toHaveLength(10)
+  expect(named).toContainEqual({ recordVersionNumber: written[0]?.set.recordVersionNumber })
+})
+
 test('a renewal that is still under way at the release leaves no lock behind', async () => {
   const a = lockOf('a')
   await consider(a)

@@ -141,6 +141,82 @@ describe('a round', () => {
     expect(table.items.has('b')).toBe(false)
   })
 
+  test('does not fail because such an entry cannot be deleted: that is told, once a minute at most', async () => {
+    const [a, b] = [worker('a'), worker('b')]
+    await a.beat()
+    await b.beat()
+    await a.look()
+    await live(30_100, a)
+    const remove = table.delete.bind(table)
+    let tries = 0
+    table.delete = () => {
+      tries++
+      return Promise.reject(new Error('no access'))
+    }
+    for (let passed = 0; passed < 70_000; passed += 500) {
+      expect(await a.look()).toBe(true)
+      await live(500, a)
+    }
+    expect(tries).toBe(2)
+    expect(a.told('callFailed')).toEqual(
+      Array(2).fill({ doing: 'deleting the entries of workers that are gone', error: new Error('no access') }),
+    )
+    table.delete = remove
+    await live(60_000, a)
+    await a.look()
+    expect(table.items.has('b')).toBe(false)
+  })
+
+  test('gives no more, for a while, to a worker that does not take up its leases, and tells it', async () => {
+    const [a, b] = [worker('a'), worker('b')]
+    const assignedTo = (to: string): number => a.told('leaseAssigned').filter((event) => event.to === to).length
+    for (const each of [a, b]) await each.beat()
+    await a.look()
+    /** b beats, and its leases stay where they are. */
+    const idle = async (ms: number): Promise<void> => {
+      for (let passed = 0; passed < ms; passed += 100) {
+        await clock.advance(100)
+        if (passed % 300 === 0) {
+          for (const each of [a, b]) await each.beat()
+          await hold(table, leasesIn(table), alive('a'))
+        }
+        await a.look()
+      }
+    }
+    await idle(3_200)
+    expect(a.told('leaseNotTakenUp')).toEqual(
+      [1, 3].map((index) => ({ stream: 'orders', shardId: shardIdOf(index), to: 'b', againInMs: 3 * F })),
+    )
+    expect([countsOf(table, ['a', 'b']), assignedTo('b')]).toEqual([[4, 0], 2])
+    await idle(2_700)
+    expect(assignedTo('b')).toBe(2)
+    // It is given its share again, and the same comes of it.
+    await idle(3_700)
+    expect(a.told('leaseNotTakenUp').slice(2)).toMatchObject([{ againInMs: 6 * F }, { againInMs: 6 * F }])
+    expect([countsOf(table, ['a', 'b']), assignedTo('b')]).toEqual([[4, 0], 4])
+  })
+
+  test('does not tell of untaken leases that the leader before it had to tell of', async () => {
+    const [a, b, c] = [worker('a'), worker('b'), worker('c')]
+    await a.beat()
+    await a.look()
+    await live(300, a)
+    await c.scan()
+    await b.beat()
+    await a.look()
+    await hold(table, leasesIn(table), alive('a'))
+    for (let passed = 0; passed < 3_500; passed += 100) {
+      await c.scan()
+      c.leader.rest()
+      await clock.advance(100)
+      await b.beat()
+    }
+    await a.lock.release()
+    expect(await c.look()).toBe(true)
+    expect(c.view.workers().map(({ workerId }) => workerId)).toEqual(['c'])
+    expect(c.told('leaseNotTakenUp')).toEqual([])
+  })
+
   test('carries out what the own function decides, and nothing of what it may not', async () => {
     let to = 'b'
     const a = worker('a', { assign: (leases) => leases.map(({ leaseKey }) => ({ leaseKey, to })) })
@@ -224,6 +300,25 @@ describe('rounds that fail', () => {
     expect(a.told('leaderChanged')).toEqual([{ leader: true }, { leader: false }])
   })
 
+  test('because the table is throttled change nothing: another leader would be throttled too', async () => {
+    const [a, b] = [worker('a'), worker('b')]
+    await b.beat()
+    await a.beat()
+    await a.look()
+    const scan = table.scan.bind(table)
+    const throttled = Object.assign(new Error('too much'), { name: 'ProvisionedThroughputExceededException' })
+    table.scan = () => Promise.reject(throttled)
+    for (let round = 0; round < 5; round++) {
+      await expect(a.look()).rejects.toThrow('too much')
+      for (const each of [a, b]) await each.beat()
+    }
+    expect(a.lock.held).toBe(true)
+    table.scan = () => Promise.reject(new Error('not now'))
+    for (let round = 0; round < 3; round++) await expect(a.look()).rejects.toThrow('not now')
+    table.scan = scan
+    expect(a.lock.held).toBe(false)
+  })
+
   test('of a lone worker change nothing: it goes on trying', async () => {
     const a = worker('a', { kinesis: failing() })
     for (let round = 0; round < 5; round++) {
@@ -268,6 +363,7 @@ describe('with several streams', () => {
   })
   let sources: StreamSource[]
   let asked: number
+  let isUnsure: boolean
   const streams: Streams = {
     areSeveral: true,
     get sources() {
@@ -277,12 +373,17 @@ describe('with several streams', () => {
     lookSoon: () => {
       asked++
     },
+    lookedAtMs: 0,
+    get isUnsure() {
+      return isUnsure
+    },
     lose: () => true,
   }
 
   beforeEach(() => {
     sources = [ORDERS, TAXES].map(sourceOf)
     asked = 0
+    isUnsure = false
   })
 
   test('creates and assigns the leases of each', async () => {
@@ -357,6 +458,39 @@ describe('with several streams', () => {
     expect(a.told('leaseDeleted')).toHaveLength(2)
     expect(a.told('leaseDeleted')[0]).toMatchObject({ stream: TAXES, reason: 'removed' })
     expect(asked).toBe(1)
+  })
+
+  test('leases of a former stream stay while it cannot be told of all streams what they are', async () => {
+    const a = worker('a', { streams, formerStreamWaitMs: 1_000 })
+    await a.beat()
+    await a.look()
+    sources = [sourceOf(ORDERS)]
+    isUnsure = true
+    for (let round = 0; round < 40; round++) {
+      await a.look()
+      await clock.advance(100)
+      await a.beat()
+    }
+    expect(leasesIn(table)).toHaveLength(8)
+    isUnsure = false
+    await a.look()
+    expect(leasesIn(table)).toHaveLength(4)
+  })
+
+  test('leases of a former stream that cannot be deleted do not fail the round', async () => {
+    const a = worker('a', { streams, formerStreamWaitMs: 1_000 })
+    await a.beat()
+    await a.look()
+    sources = [sourceOf(ORDERS)]
+    table.delete = () => Promise.reject(new Error('no access'))
+    for (let round = 0; round < 40; round++) {
+      expect(await a.look()).toBe(true)
+      await clock.advance(100)
+      await a.beat()
+    }
+    expect(a.told('callFailed')).toEqual([
+      { doing: 'deleting the leases of streams that were removed', error: new Error('no access') },
+    ])
   })
 
   test('a stream that comes back keeps its leases', async () => {

@@ -203,11 +203,9 @@ export class LeaseHolder {
   }
 }
 
-/** A call may never be answered: then the next, while there is time, may be. */
-const TRIES_PER_FAILOVER = 3
-
+/** A call may never be answered: then the next, while there is time, may be. But one may take a while without being lost. */
 function inTime<T>({ clock, failoverTime }: LeaseHolderContext, call: () => Promise<T>): Promise<T> {
-  return within(clock, failoverTime / TRIES_PER_FAILOVER, call)
+  return within(clock, Math.max(failoverTime / 3, Math.min(1_000, failoverTime / 2)), call)
 }
 
 interface Moment {

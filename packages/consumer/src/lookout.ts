@@ -89,16 +89,20 @@ export class Lookout {
     this.#ownedSeenAtMs = Number.NEGATIVE_INFINITY
   }
 
-  /** Looks at what is due. Rejects if the table can't be reached. @param isRead leases it reads now */
-  async look(isRead: (leaseKey: string) => boolean, signal: AbortSignal): Promise<Sighting> {
+  /**
+   * Looks at what is due. Resolves to undefined if that was only the leader lock; rejects if the table can't be reached.
+   *
+   * @param isRead leases it reads now
+   */
+  async look(isRead: (leaseKey: string) => boolean, signal: AbortSignal): Promise<Sighting | undefined> {
     await this.#lookAtLock()
     this.#isScanning = this.lock.held || this.lock.isStale
     if (this.#isScanning) return await this.#scan(signal)
     this.#leader.rest()
     const nowMs = this.#options.clock.monotonicMs()
-    if (nowMs < this.#ownedDueMs) return { leases: [], news: [] }
-    this.#ownedSeenAtMs = nowMs
+    if (nowMs < this.#ownedDueMs) return undefined
     const { found, vanished } = await this.#owned.look(isRead)
+    this.#ownedSeenAtMs = nowMs
     return { leases: found, news: vanished }
   }
 

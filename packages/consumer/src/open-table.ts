@@ -78,7 +78,6 @@ export async function openTable(options: OpenTableOptions, signal: AbortSignal):
       continue
     }
     const seen = { table: tableName, state: obstacleOf(found.state) }
-    const isFirst = first === undefined
     if (first === undefined) {
       first = { leases, answeredAtMs: clock.monotonicMs(), standstillMs: standstillOf(leases, options) }
       telemetry.emit({ type: 'tableWatched', ...seen, standstillMs: first.standstillMs })
@@ -88,9 +87,9 @@ export async function openTable(options: OpenTableOptions, signal: AbortSignal):
       const now = await findTables(leaseTable, options, signal)
       // Another worker of ours may have taken the table over meanwhile, and begun.
       if (isShared(now.state)) continue
-      throw inUse(tableName, now.state, moved)
+      throw inUse(tableName, now.state, moved, ownedStandstillMs(options))
     }
-    if (!isFirst && sentAtMs - first.answeredAtMs > first.standstillMs) {
+    if (sentAtMs - first.answeredAtMs > first.standstillMs) {
       if (await takeOver(found, options)) telemetry.emit({ type: 'tableTakenOver', ...seen })
       continue
     }
@@ -100,9 +99,13 @@ export async function openTable(options: OpenTableOptions, signal: AbortSignal):
 }
 
 /** For how long the leases must stand still. Where nobody owns any that is to be read, another look is enough. */
-function standstillOf(leases: ReadonlyMap<string, Lease>, { failoverTime }: OpenTableOptions): number {
+function standstillOf(leases: ReadonlyMap<string, Lease>, options: OpenTableOptions): number {
   const isOwned = [...leases.values()].some((lease) => holderOf(lease) !== undefined && !isFinished(lease))
-  return isOwned ? Math.max(STANDSTILL_FACTOR * failoverTime, MIN_STANDSTILL_MS) : 0
+  return isOwned ? ownedStandstillMs(options) : 0
+}
+
+function ownedStandstillMs({ failoverTime }: OpenTableOptions): number {
+  return Math.max(STANDSTILL_FACTOR * failoverTime, MIN_STANDSTILL_MS)
 }
 
 /** One step towards a table that ours may share. Where it is refused since something has changed, the next look tells what. */

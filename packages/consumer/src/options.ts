@@ -43,7 +43,7 @@ export interface ConsumerOptions {
   /** How long the leases of a stream that is none of the application's any more are kept, in milliseconds. Default: 1 hour. */
   readonly formerStreamWaitMs?: number | undefined
   /**
-   * Names this worker; two that run at once must not share it. With a lasting name, a worker that is started again takes its
+   * Names this worker; two that run at once must not share it: the one that started first ends with `ERR_STATE`. With a lasting name, a worker that is started again takes its
    * leases up at once. Default: host, process id and a random part.
    */
   readonly workerId?: string | undefined

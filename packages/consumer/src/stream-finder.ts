@@ -1,9 +1,10 @@
 import { ListStreamsCommand } from '@aws-sdk/client-kinesis'
 import { type Clock, describeStream, type Kinesis, orAborted, type Random } from '@shardwise/core'
+import { askAgain } from './ask-again.ts'
 import { ConsumerError } from './errors.ts'
 import { type InitialPosition, isInitialPosition } from './shard-sync.ts'
 import { streamIdentifier } from './stream-source.ts'
-import { StreamTags } from './stream-tags.ts'
+import { STREAM_CALL_BACKOFF, StreamTags } from './stream-tags.ts'
 
 /** One of several streams: its name or ARN, and where to start in it if not at the consumer's `initialPosition`. */
 export type StreamChoice = string | { readonly stream: string; readonly initialPosition?: InitialPosition | undefined }
@@ -68,19 +69,17 @@ function isStreamChoice(value: unknown): value is StreamChoice {
 
 /** Finds out which streams are chosen. */
 export class StreamFinder {
-  readonly #selection: StreamSelection
-  readonly #kinesis: Kinesis
+  readonly #options: StreamFinderOptions
   readonly #tags: StreamTags
 
   constructor(options: StreamFinderOptions) {
-    this.#selection = options.selection
-    this.#kinesis = options.kinesis
+    this.#options = options
     this.#tags = new StreamTags(options)
   }
 
   /** Which are chosen now. Rejects if they can't be listed, or not one of those found can be judged. */
   async find(signal: AbortSignal): Promise<Choice> {
-    const selection = this.#selection
+    const { selection } = this.#options
     if ('where' in selection) return await this.#judgeAll(selection.where, signal)
     const choices = typeof selection === 'function' ? await orAborted(asPromise(selection), signal) : selection
     if (!isListOfStreams(choices)) {
@@ -104,14 +103,9 @@ export class StreamFinder {
     for (const { name, arn, identifier } of found) {
       const stream: FoundStream = { name, arn, tags: () => this.#tags.of(identifier, arn, signal) }
       try {
-        // Nobody says that the user's function ever settles.
-        if (
-          !(await orAborted(
-            asPromise(() => where(stream)),
-            signal,
-          ))
-        )
-          continue
+        const judging = asPromise(() => where(stream))
+        // It may never settle.
+        if (!(await orAborted(judging, signal))) continue
         chosen.push({ stream: name, initialPosition: undefined, identifier })
       } catch (error) {
         signal.throwIfAborted()
@@ -123,11 +117,17 @@ export class StreamFinder {
   }
 
   async #list(signal: AbortSignal): Promise<{ name: string; arn: string; identifier: string }[]> {
+    const { kinesis, clock, random } = this.#options
     const streams: { name: string; arn: string; identifier: string }[] = []
     let token: string | undefined
     do {
       const command = new ListStreamsCommand(token === undefined ? {} : { NextToken: token })
-      const page = await orAborted(this.#kinesis.send(command, { abortSignal: signal }), signal)
+      const page = await askAgain(() => orAborted(kinesis.send(command, { abortSignal: signal }), signal), {
+        clock,
+        random,
+        backoff: STREAM_CALL_BACKOFF,
+        signal,
+      })
       for (const { StreamName, StreamARN, StreamCreationTimestamp } of page.StreamSummaries ?? []) {
         if (StreamName === undefined || StreamARN === undefined || StreamCreationTimestamp === undefined) continue
         const identifier = streamIdentifier(StreamARN, StreamCreationTimestamp)
@@ -140,8 +140,17 @@ export class StreamFinder {
 }
 
 /** Asks the service what a stream's identifier is. */
-export async function identify(stream: string, kinesis: Kinesis, signal: AbortSignal): Promise<string> {
-  const { arn, createdAt } = await orAborted(describeStream(kinesis, stream, signal), signal)
+export async function identify(
+  stream: string,
+  { kinesis, clock, random }: Omit<StreamFinderOptions, 'selection'>,
+  signal: AbortSignal,
+): Promise<string> {
+  const { arn, createdAt } = await askAgain(() => orAborted(describeStream(kinesis, stream, signal), signal), {
+    clock,
+    random,
+    backoff: STREAM_CALL_BACKOFF,
+    signal,
+  })
   if (createdAt === undefined) throw new Error(`DescribeStreamSummary of ${stream} didn't tell when it was created`)
   return streamIdentifier(arn, createdAt)
 }

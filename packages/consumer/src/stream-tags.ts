@@ -1,5 +1,6 @@
 import { ListTagsForStreamCommand } from '@aws-sdk/client-kinesis'
-import { type Clock, classifyError, type Kinesis, orAborted, type Random, retry } from '@shardwise/core'
+import { type Clock, type Kinesis, orAborted, type Random } from '@shardwise/core'
+import { askAgain } from './ask-again.ts'
 
 export interface StreamTagsOptions {
   readonly kinesis: Kinesis
@@ -11,8 +12,8 @@ export interface StreamTagsOptions {
 const KEPT_MS = 5 * 60_000
 /** Some are asked for again earlier, so that not all are at once. */
 const MIN_KEPT_MS = KEPT_MS / 2
-const BACKOFF = { baseMs: 400, maxMs: 5_000 }
-const ATTEMPTS = 5
+/** These calls, of which an account has five or twenty a second, are made for many streams by many workers. */
+export const STREAM_CALL_BACKOFF = { baseMs: 400, maxMs: 5_000 }
 
 /** The tags of streams, each asked for once in some minutes. */
 export class StreamTags {
@@ -49,13 +50,11 @@ export class StreamTags {
         StreamARN: arn,
         ...(after !== undefined && { ExclusiveStartTagKey: after }),
       })
-      const page = await retry(() => orAborted(kinesis.send(command, { abortSignal: signal }), signal), {
+      const page = await askAgain(() => orAborted(kinesis.send(command, { abortSignal: signal }), signal), {
         clock,
         random,
-        backoff: BACKOFF,
-        attempts: ATTEMPTS,
+        backoff: STREAM_CALL_BACKOFF,
         signal,
-        shouldRetry: (error) => classifyError(error) === 'throttled',
       })
       for (const { Key, Value } of page.Tags ?? []) if (Key !== undefined) tags[Key] = Value ?? ''
       after = page.HasMoreTags === true ? page.Tags?.at(-1)?.Key : undefined

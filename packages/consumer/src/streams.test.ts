@@ -197,9 +197,13 @@ describe('the streams of an application', () => {
     expect(identifiers(streams)).toEqual(['1:flights:600', '1:orders:500'])
   })
 
-  test('throttled, it asks for the tags again after a while, for a few times', async () => {
-    const streams = streamsOf({ where: async (stream) => (await stream.tags()).team === 'b' })
-    refused.set('flights', refusal('LimitExceededException'))
+  test.each([
+    ['the tags', { where: async (stream: FoundStream) => (await stream.tags()).team === 'b' }, 'flights'],
+    ['what it is', ['flights'], 'flights'],
+    ['all streams', { where: ({ name }: FoundStream) => name === 'flights' }, ''],
+  ])('throttled, it asks for %s again after a while, for a few times', async (_what, selection, asked) => {
+    const streams = streamsOf(selection)
+    refused.set(asked, refusal('LimitExceededException'))
     const looking = streams.look(never)
     await clock.advance(500)
     refused.clear()

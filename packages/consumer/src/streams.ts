@@ -170,11 +170,11 @@ export class SeveralStreams implements Streams {
 
   /** Undefined if there is no such stream. */
   async #identify(stream: string, signal: AbortSignal): Promise<string | undefined> {
-    const { clock, kinesis, telemetry } = this.#options
+    const { clock, telemetry } = this.#options
     const known = this.#identified.get(stream)
     if (known !== undefined && clock.monotonicMs() - known.atMs < IDENTIFY_AGAIN_MS) return known.identifier
     try {
-      const found = await identify(stream, kinesis, signal)
+      const found = await identify(stream, this.#options, signal)
       this.#identified.set(stream, { identifier: found, atMs: clock.monotonicMs() })
       return found
     } catch (error) {

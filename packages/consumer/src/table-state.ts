@@ -117,8 +117,11 @@ export function obstacleOf({ version, tableMigration }: ApplicationState): strin
   return version === VERSION_3X ? String(tableMigration) : version
 }
 
-/** @param moved from {@link movement} */
-export function inUse(table: string, state: ApplicationState, moved: string): ConsumerError {
+/**
+ * @param moved from {@link movement}
+ * @param standstillMs for how long the leases must stand still
+ */
+export function inUse(table: string, state: ApplicationState, moved: string, standstillMs: number): ConsumerError {
   const obstacle = obstacleOf(state)
   const reason =
     state.version === undefined
@@ -129,7 +132,8 @@ export function inUse(table: string, state: ApplicationState, moved: string): Co
   return new ConsumerError(
     'ERR_TABLE',
     `Table "${table}" is in use by workers that Shardwise can't run beside: ${moved} while this worker watched, and ${reason}. ` +
-      'Stop all of them and start this worker again: it goes on from their checkpoints. Nothing was written to the table. ' +
+      `Stop all of them and start this worker again: when their leases have stood still for ${standstillMs / 1_000} s, it goes on ` +
+      'from their checkpoints. Nothing was written to the table. ' +
       'To run both at once, complete the upgrade of the others first, until they run with CLIENT_VERSION_3X.',
   )
 }

@@ -18,7 +18,13 @@ export type FleetEvent =
    * The table is that of a KCL that ours can't run beside (`state`): its leases are watched. When they have stood still for
    * longer than its workers would leave them, the application is taken over.
    */
-  | { readonly type: 'tableWatched'; readonly table: string; readonly state: string }
+  | {
+      readonly type: 'tableWatched'
+      readonly table: string
+      readonly state: string
+      /** For how long they must stand still. */
+      readonly standstillMs: number
+    }
   /** An application of such a KCL was taken over: none of its workers runs any more. */
   | { readonly type: 'tableTakenOver'; readonly table: string; readonly state: string }
   /** A call for the leases failed and is tried again. */

@@ -85,13 +85,15 @@ export class WorkerPresence {
     )
   }
 
-  /**
-   * Leaves no entry behind; that of another run under the same name, begun meanwhile, stays. Resolves to whether there is no
-   * such run.
-   */
-  async leave(): Promise<boolean> {
+  /** Leaves no entry behind; that of another run under the same name, begun meanwhile, stays. */
+  async leave(): Promise<void> {
     const { table, workerId } = this.#options
-    if (await table.delete('worker', workerId, [{ [RUN]: { S: this.#run } }])) return true
+    await table.delete('worker', workerId, [{ [RUN]: { S: this.#run } }])
+  }
+
+  /** Whether no other run has come under the same name. */
+  async isAlone(): Promise<boolean> {
+    const { table, workerId } = this.#options
     const other = (await table.read('worker', workerId))?.[RUN]?.S
     return other === undefined || other === this.#run
   }

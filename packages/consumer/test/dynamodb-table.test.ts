@@ -1,10 +1,15 @@
 import { describe, expect, test } from 'vitest'
 import { DynamoDBTable } from '../src/dynamodb-table.ts'
+import type { DynamoDB, TableAccess } from '../src/items-table.ts'
 import { denial, leaseItem, ModelledDynamoDB, NAME } from './modelled-dynamodb.ts'
 
 const INDEX = 'LeaseOwnerToLeaseKeyIndex'
 const leases = [leaseItem(0, { owner: 'a' }), leaseItem(1, { owner: 'b' }), leaseItem(2, { owner: 'a' }), leaseItem(3)]
 const ofA = ['shardId-000000000000', 'shardId-000000000002']
+
+function accessTo(world: ModelledDynamoDB, dynamodb: DynamoDB = world.client()): TableAccess {
+  return { dynamodb, clock: world.clock, random: () => 0.5 }
+}
 
 async function loaded(hasIndex: boolean, items = leases): Promise<ModelledDynamoDB> {
   const world = new ModelledDynamoDB()
@@ -144,5 +149,64 @@ describe('a call that is refused for good', () => {
     const world = new ModelledDynamoDB()
     const table = new DynamoDBTable(accessTo(world), NAME, true)
     await expect(table.ownedKeys('a')).rejects.toThrow(`The table "${NAME}" does not exist any more.`)
+  })
+})
+
+describe('a page of a look at many', () => {
+  const filler = 'x'.repeat(1_000)
+  const many = Array.from({ length: 2_500 }, (_, index) => ({
+    leaseKey: { S: `${filler}${index}` },
+    leaseOwner: { S: 'a' },
+  }))
+  const looks: { what: string; hasIndex: boolean; look: (table: DynamoDBTable) => Promise<unknown[]> }[] = [
+    { what: 'a scan', hasIndex: true, look: (table) => table.scan() },
+    { what: 'a scan for keys', hasIndex: false, look: (table) => table.ownedKeys('a') },
+    { what: 'a query', hasIndex: true, look: (table) => table.ownedKeys('a') },
+  ]
+  const throttled = Object.assign(new Error('slow down'), { name: 'ProvisionedThroughputExceededException' })
+
+  /** Each page is refused so many times first. */
+  async function refusing(times: number, hasIndex: boolean): Promise<[ModelledDynamoDB, DynamoDBTable]> {
+    const world = await loaded(hasIndex, many)
+    let refusals = 0
+    const dynamodb = world.client(({ operation }, execute) => {
+      if (operation !== 'DescribeTable' && refusals++ < times) throw throttled
+      refusals = 0
+      return execute()
+    })
+    return [world, new DynamoDBTable(accessTo(world, dynamodb), NAME)]
+  }
+
+  test.each(looks)('that is throttled is asked for again by itself, longer and longer after ($what)', async (each) => {
+    const [world, table] = await refusing(4, each.hasIndex)
+    const startedAtMs = world.clock.monotonicMs()
+    expect(await world.done(each.look(table))).toHaveLength(many.length)
+    const pages = world.calls.filter(({ operation }) => operation !== 'DescribeTable')
+    expect(pages.filter(({ input }) => input.ExclusiveStartKey === undefined)).toHaveLength(5)
+    expect(pages.length).toBeGreaterThanOrEqual(15)
+    expect(world.clock.monotonicMs() - startedAtMs).toBeGreaterThanOrEqual((pages.length / 5) * (50 + 100 + 200 + 400))
+  })
+
+  test.each(looks)('that is throttled all the time fails the look ($what)', async ({ hasIndex, look }) => {
+    const [world, table] = await refusing(5, hasIndex)
+    await expect(world.done(look(table))).rejects.toBe(throttled)
+    expect(world.calls.filter(({ operation }) => operation !== 'DescribeTable')).toHaveLength(5)
+  })
+
+  test('that fails for another reason fails the look at once, and so does a throttled call for one item', async () => {
+    const world = await loaded(true)
+    for (const [error, call] of [
+      [new Error('reset'), (table: DynamoDBTable) => table.scan()],
+      [throttled, (table: DynamoDBTable) => table.read('lease', 'x')],
+      [throttled, (table: DynamoDBTable) => table.update({ kind: 'lease', key: 'x', when: [], set: {} })],
+      [throttled, (table: DynamoDBTable) => table.delete('lease', 'x', [])],
+    ] as const) {
+      world.calls.length = 0
+      const dynamodb = world.client(() => {
+        throw error
+      })
+      await expect(call(new DynamoDBTable(accessTo(world, dynamodb), NAME))).rejects.toBe(error)
+      expect(world.calls).toHaveLength(1)
+    }
   })
 })

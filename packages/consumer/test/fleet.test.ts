@@ -165,7 +165,7 @@ describe('a worker that can not do its part', () => {
     const b = start('b')
     await clock.advance(2 * F)
     table.isIndexDown = true
-    await clock.advance(1.1 * F)
+    await clock.advance(3.5 * F)
     const silent = table.items.get('b')?.shardwiseBeat
     await clock.advance(3 * F)
     expect(table.items.get('b')?.shardwiseBeat).toEqual(silent)

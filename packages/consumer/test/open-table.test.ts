@@ -1,11 +1,12 @@
 import { describe, expect, test } from 'vitest'
 import type { Item } from '../src/table.ts'
-import { denial, FAILOVER_MS, KCL_TABLES, leaseItem, ModelledDynamoDB, NAME, onlyOn } from './modelled-dynamodb.ts'
+import { denial, KCL_TABLES, leaseItem, ModelledDynamoDB, NAME, onlyOn } from './modelled-dynamodb.ts'
 
 const COORDINATOR = `${NAME}-CoordinatorState`
 const WORKERS = `${NAME}-WorkerMetricStats`
 const VERSION = { leaseKey: { S: 'Migration3.0' } }
 const SHARD_0 = 'shardId-000000000000'
+const MINUTE_MS = 60_000
 
 function versionNote(version: string): Item {
   return { cv: { S: version }, mb: { S: 'java' }, mts: { N: '1795244691541' } }
@@ -309,25 +310,30 @@ describe.each(STATES)('an application $state', ({ start, said }) => {
     expect(String(refusal)).toContain(
       `the lease "${SHARD_0}" of the worker "java" was renewed (its leaseCounter went from 5 to 6)`,
     )
+    expect(String(refusal)).toContain('when their leases have stood still for 60 s, it goes on from their checkpoints')
     expect(world.changes).toEqual([])
   })
 
-  test('whose leases stand still is taken over after one and a half failover times, and not touched before', async () => {
+  test('whose leases stand still is taken over after a minute, and not touched before', async () => {
     const world = await start()
     const startedAtMs = world.clock.monotonicMs()
     const opening = world.open()
-    await world.clock.advance(1.5 * FAILOVER_MS)
+    await world.clock.advance(MINUTE_MS)
     expect(world.changes).toEqual([])
     const leases = leasesIn(world)
     const table = await world.done(opening)
-    expect(world.clock.monotonicMs() - startedAtMs).toBeLessThan(2 * FAILOVER_MS)
+    expect(world.clock.monotonicMs() - startedAtMs).toBeLessThan(MINUTE_MS + 2_000)
     expect(leasesIn(world)).toEqual(leases)
     const all = await table.scan()
     expect(all.filter(({ cv }) => cv !== undefined)).toMatchObject([{ ...VERSION, cv: { S: 'CLIENT_VERSION_3X' } }])
     expect(all.filter(({ checkpoint }) => checkpoint !== undefined)).toEqual(leases)
     const types = world.events.map(({ type }) => type)
     expect(types).toEqual(['tableWatched', 'tableTakenOver'])
-    expect(world.events[0]).toMatchObject({ table: NAME, state: expect.stringMatching(obstacle) })
+    expect(world.events[0]).toMatchObject({
+      table: NAME,
+      state: expect.stringMatching(obstacle),
+      standstillMs: MINUTE_MS,
+    })
     expect(all.find(({ tm }) => tm !== undefined)?.tm?.S).not.toBe('TABLE_MIGRATION_STATUS_PENDING')
     world.calls.length = 0
     await world.opened()
@@ -337,7 +343,7 @@ describe.each(STATES)('an application $state', ({ start, said }) => {
   test('is taken over by two workers at once, of which one joins the other that already works', async () => {
     const world = await start()
     const early = world.open({ workerId: 'early' })
-    await world.clock.advance(FAILOVER_MS)
+    await world.clock.advance(MINUTE_MS - 5_000)
     const late = world.open({ workerId: 'late' })
     await world.done(early)
     world.keepRenewing(SHARD_0, 1_000)
@@ -353,6 +359,51 @@ describe.each(STATES)('an application $state', ({ start, said }) => {
   function leasesIn(world: ModelledDynamoDB): Item[] {
     return world.items().filter(({ checkpoint }) => checkpoint !== undefined)
   }
+})
+
+test('a fleet of a longer failover time, whose leases are renewed every third of it, is refused', async () => {
+  const world = await oldApplication()
+  world.keepRenewing(SHARD_0, 120_000 / 3)
+  await expect(world.opened()).rejects.toThrow('was renewed')
+  expect(world.changes).toEqual([])
+})
+
+test('with a failover time of more than 40 s, leases must stand still for one and a half of it', async () => {
+  const world = await oldApplication()
+  const opening = world.open({ failoverTime: MINUTE_MS })
+  await world.clock.advance(1.5 * MINUTE_MS)
+  expect(world.changes).toEqual([])
+  expect(world.events).toMatchObject([{ type: 'tableWatched', standstillMs: 1.5 * MINUTE_MS }])
+  await world.done(opening)
+  expect(world.clock.monotonicMs()).toBeLessThan(1.5 * MINUTE_MS + 4_000)
+})
+
+describe('an old application of whose unfinished leases nobody owns any', () => {
+  const ended = { ...leaseItem(0, { owner: 'java' }), checkpoint: { S: 'SHARD_END' } }
+
+  test.each([
+    { what: 'with an owned lease that is finished', items: [ended, leaseItem(1)] },
+    { what: 'with nothing but finished leases', items: [ended] },
+    { what: 'with no leases at all', items: [{ ...VERSION, ...versionNote('CLIENT_VERSION_2X') }] },
+  ])('is taken over after another look ($what)', async ({ items }) => {
+    const world = await singleTable(items)
+    const startedAtMs = world.clock.monotonicMs()
+    await world.opened()
+    expect(world.clock.monotonicMs() - startedAtMs).toBeLessThan(2_000)
+    const scans = world.calls.filter(({ operation }) => operation === 'Scan')
+    expect(scans.map(({ input }) => input.ConsistentRead)).toEqual([true, true])
+    expect(world.events).toMatchObject([{ type: 'tableWatched', standstillMs: 0 }, { type: 'tableTakenOver' }])
+    expect(world.item(VERSION)).toMatchObject({ cv: { S: 'CLIENT_VERSION_3X' } })
+  })
+
+  test('is refused if somebody takes one up between the two looks', async () => {
+    const world = await singleTable([leaseItem(0), leaseItem(1)])
+    const opening = world.open()
+    await world.clock.advance(500)
+    world.put(NAME, leaseItem(0, { owner: 'java' }))
+    await expect(world.done(opening)).rejects.toThrow(`the lease "${SHARD_0}" went from nobody to the worker "java"`)
+    expect(world.changes).toEqual([])
+  })
 })
 
 test('what a taken-over application was before stays in its history', async () => {
@@ -410,7 +461,7 @@ test('time that passes inside one look is no standstill of the others', async ()
     return answered
   }
   const opening = world.open({ dynamodb: { send } as typeof dynamodb })
-  await world.clock.advance(10 * FAILOVER_MS)
+  await world.clock.advance(10 * MINUTE_MS)
   answer.resolve()
   world.keepRenewing(SHARD_0)
   await expect(world.done(opening)).rejects.toMatchObject({ code: 'ERR_TABLE' })

@@ -3,6 +3,7 @@ import {
   AddTagsToStreamCommand,
   CreateStreamCommand,
   DeleteStreamCommand,
+  GetShardIteratorCommand,
   PutRecordCommand,
 } from '@aws-sdk/client-kinesis'
 import { createKinesisClient, type Kinesis, silentLogger } from '@shardwise/core'
@@ -113,6 +114,32 @@ test('a stream that is made anew is read from its start, by other leases', async
   await put('flights', 'new')
   await vi.waitFor(() => expect(handled).toEqual(['flights:old', 'flights:new']), { timeout: 15_000, interval: 50 })
   expect(shards(consumer)).toEqual(['flights 0', 'other 0'])
+})
+
+test('a stream whose shards may not be read is told of, and the others go on', async () => {
+  const send = (command: GetShardIteratorCommand, options?: object): Promise<unknown> => {
+    if (!(command instanceof GetShardIteratorCommand) || command.input.StreamName !== 'orders') {
+      return kinesis.send(command, options)
+    }
+    const name = 'AccessDeniedException'
+    return Promise.reject(Object.assign(new Error(name), { name, $metadata: { httpStatusCode: 400 } }))
+  }
+  const { consumer } = start('a', { streams: ['orders', 'flights'], kinesis: { send } as unknown as Kinesis })
+  await until(() =>
+    expect(events.filter((event) => event.type === 'readFailed' && event.stream === 'orders').length).toBeGreaterThan(
+      3,
+    ),
+  )
+  await put('flights', 'still')
+  await until(() => expect(handled).toEqual(['flights:still']))
+  expect(shards(consumer)).toEqual(['flights 0', 'orders 0', 'orders 1'])
+})
+
+test('closing does not wait for a predicate that never settles', async () => {
+  const { consumer, ended } = start('a', { streams: { where: () => new Promise<boolean>(() => {}) } })
+  await new Promise((resolve) => setTimeout(resolve, 100))
+  await consumer.close()
+  await ended
 })
 
 test('a stream that does not exist is told of and the others are read', async () => {
