@@ -69,6 +69,8 @@ export class KinesisService {
   readonly #expiring = new Set<{ readonly probability: number }>()
   /** Past answers to ListShards, by request. */
   readonly #listings = new Map<string, { readonly atMs: number; readonly answer: object }[]>()
+  /** Since when each process knows each stream. */
+  readonly #described = new Map<string, number>()
   #hasDistributed = false
   #distributedSinceMs = 0
   #leastRecordBytes: number
@@ -151,9 +153,17 @@ export class KinesisService {
         isHung: () => trouble() === 'hanging',
         describe: () => describe(operation, input),
       })
-      answered.catch(({ name }: Error) => {
-        if (name === DENIED) watch?.denied()
-      })
+      answered.then(
+        () => {
+          const name = `${process.name} ${streamOf(input)}`
+          if (operation === 'DescribeStreamSummary' && !this.#described.has(name)) {
+            this.#described.set(name, this.#options.time.nowMs)
+          }
+        },
+        ({ name }: Error) => {
+          if (name === DENIED) watch?.denied()
+        },
+      )
       if (operation === 'PutRecords' && watch !== undefined) return watched(watch, input, contents, answered)
       return operation === 'ListShards'
         ? withServiceTime(command as unknown as ListShardsCommand, answered, () => servedAtMs)
@@ -255,6 +265,11 @@ export class KinesisService {
     }
     const handle = this.model.faults.add({ fault: error, probability })
     return () => handle.remove()
+  }
+
+  /** Since when the process knows how long the stream keeps its records; Infinity if it doesn't. */
+  knownSinceMs({ name }: SimulatedProcess, stream: string): number {
+    return this.#described.get(`${name} ${stream}`) ?? Number.POSITIVE_INFINITY
   }
 
   /** Whether a shard is still there: one whose records have all expired is not. */

@@ -21,15 +21,21 @@ export interface LeaseWitnessOptions {
   readonly startAtMs: number
   /** Whether a shard has a lease now, or has expired with all that was in it. */
   readonly needsNoLease: (shardId: string) => boolean
+  /** Since when the process knows how long the stream keeps its records; Infinity if it doesn't. */
+  readonly knownSinceMs: (process: SimulatedProcess) => number
   /** A worker that isn't watched has finished a record, as its checkpoint says. */
   readonly onHandledElsewhere: (record: StoredUserRecord) => void
   readonly report: (violation: Violation) => void
 }
 
+/** What a worker knows it goes by with its next read. */
+const TELL_MS = 2_000
+
 /** Looks at every write to the lease table. */
 export class LeaseWitness {
   readonly #stored: StoredStream
   readonly #needsNoLease: (shardId: string) => boolean
+  readonly #knownSinceMs: (process: SimulatedProcess) => number
   readonly #onHandledElsewhere: (record: StoredUserRecord) => void
   readonly #nowMs: () => number
   readonly #startAtMs: number
@@ -44,11 +50,20 @@ export class LeaseWitness {
   #expired = 0
   #hasStarted = false
 
-  constructor({ stored, nowMs, startAtMs, needsNoLease, onHandledElsewhere, report }: LeaseWitnessOptions) {
+  constructor({
+    stored,
+    nowMs,
+    startAtMs,
+    needsNoLease,
+    knownSinceMs,
+    onHandledElsewhere,
+    report,
+  }: LeaseWitnessOptions) {
     this.#stored = stored
     this.#nowMs = nowMs
     this.#startAtMs = startAtMs
     this.#needsNoLease = needsNoLease
+    this.#knownSinceMs = knownSinceMs
     this.#onHandledElsewhere = onHandledElsewhere
     this.#report = report
   }
@@ -121,8 +136,10 @@ export class LeaseWitness {
         )
       } else {
         this.#expired++
-        // What expires before the first checkpoint can't be told from what was never there.
-        const isKnowable = last !== undefined && !isSentinel(last)
+        // What expires before the first checkpoint can't be told from what was never there. And no stream keeps its records for
+        // less than a day, but here, so that nothing is suspected as long as it isn't known for how long.
+        const isKnown = this.#nowMs() - this.#knownSinceMs(writer) > TELL_MS
+        const isKnowable = last !== undefined && !isSentinel(last) && isKnown
         if (isKnowable && !this.#told.has(shard.shardId)) {
           this.#object(
             'loss is told',

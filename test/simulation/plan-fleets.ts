@@ -208,6 +208,8 @@ function withForeignWorkers(random: Random, plan: Plan): Plan {
   return withFaults({ ...plan, workers: [...plan.workers, ...added] }, faults)
 }
 
+const WATCHED_MS = 60_000
+
 /** Workers of a KCL had the application before, up to some time. */
 function withFormerTable(random: Random, plan: Plan): Plan {
   // A KCL makes the index where it is missing; ours do without.
@@ -220,7 +222,10 @@ function withFormerTable(random: Random, plan: Plan): Plan {
     isOf3x,
   }
   const livesMs = Math.round(between(random, 0.2, 6) * plan.failoverTime)
-  const late = eachWorker(plan, (worker) => ({ ...worker, startMs: formerTable.leftAtMs + worker.startMs }))
+  // A table of older rules is looked at for a minute before anything happens.
+  const watchedMs = isOf3x ? 0 : WATCHED_MS
+  const longer = withMoves(random, { ...plan, durationMs: plan.durationMs + watchedMs })
+  const late = eachWorker(longer, (worker) => ({ ...worker, startMs: formerTable.leftAtMs + worker.startMs }))
   return {
     ...late,
     initialPosition: 'TRIM_HORIZON',

@@ -1,6 +1,7 @@
 import { type KinesisService, SIDE_STREAM, STREAM } from './kinesis-service.ts'
 import { LeaseWitness } from './lease-witness.ts'
 import type { Plan } from './plan.ts'
+import type { SimulatedProcess } from './process.ts'
 import { StoredStream } from './stored-stream.ts'
 import { StreamWitness } from './stream-witness.ts'
 import { isLeaseKey } from './table-requests.ts'
@@ -25,7 +26,13 @@ export class WatchedStreams {
   constructor(
     plan: Plan,
     nowMs: () => number,
-    needsNoLease: (stream: string, shardId: string) => boolean,
+    {
+      needsNoLease,
+      knownSinceMs,
+    }: {
+      readonly needsNoLease: (stream: string, shardId: string) => boolean
+      readonly knownSinceMs: (process: SimulatedProcess, stream: string) => number
+    },
     report: (violation: Violation) => void,
   ) {
     this.#plan = plan
@@ -40,6 +47,7 @@ export class WatchedStreams {
         nowMs,
         startAtMs,
         needsNoLease: (shardId) => needsNoLease(name, shardId),
+        knownSinceMs: (process) => knownSinceMs(process, name),
         onHandledElsewhere,
         report,
       })

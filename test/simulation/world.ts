@@ -86,7 +86,12 @@ export class World {
     const needsNoLease = (stream: string, shardId: string): boolean =>
       !this.#kinesis.hasShard(stream, shardId) ||
       this.#dynamodb.items().some(({ leaseKey }) => isLeaseOf(leaseKey!.S!, stream, shardId))
-    this.#streams = new WatchedStreams(plan, () => time.nowMs, needsNoLease, report)
+    this.#streams = new WatchedStreams(
+      plan,
+      () => time.nowMs,
+      { needsNoLease, knownSinceMs: (process, stream) => this.#kinesis.knownSinceMs(process, stream) },
+      report,
+    )
     const notes = new Map(
       this.#streams.all.map(({ name, stored, witness }) => [
         name,

@@ -227,7 +227,7 @@ describe('a worker', () => {
 
   test('of the KCL that stopped and left its entry behind is given a lease once, not again and again', () => {
     const { look } = viewer()
-    look(0, lease(1, 'a'), java(0))
+    look(0, lease(1, 'a'), java(-1))
     expect(look(100, lease(2, 'java'), java(0)).workers).toEqual(['me', 'java'])
     const { states, workers } = look(101 + 3 * F, lease(2, 'java'), java(0))
     expect(states).toEqual(['free'])
@@ -364,10 +364,13 @@ describe('a worker', () => {
     })
   })
 
-  test('of the KCL whose entry is older than its period does not count until it changes', () => {
+  test('of the KCL may have left its entry behind: it does not count until that changes, or it renews a lease', () => {
     const { look } = viewer()
-    expect(look(0, java(-40)).workers).toEqual(['me'])
-    expect(look(1_000, java(0)).workers).toEqual(['me', 'java'])
+    expect(look(0, java(0)).workers).toEqual(['me'])
+    expect(look(1_000, java(1)).workers).toEqual(['me', 'java'])
+    const { look: renewed } = viewer()
+    expect(renewed(0, java(0), lease(1, 'java')).workers).toEqual(['me'])
+    expect(renewed(900, java(0), lease(2, 'java')).workers).toEqual(['me', 'java'])
   })
 
   test('of the KCL with a metric that fails gets nothing until it is measured again', () => {
@@ -381,7 +384,10 @@ describe('a worker', () => {
   })
 
   test('says how many leases it takes', () => {
-    const { view } = viewer({ maxLeases: 3 }).look(0, { ...entry('a', 1), shardwiseMaxLeases: { N: '7' } }, java(0))
+    const { look } = viewer({ maxLeases: 3 })
+    const a = { ...entry('a', 1), shardwiseMaxLeases: { N: '7' } }
+    look(0, a, java(0))
+    const { view } = look(1_000, a, java(1))
     expect(view.workers()).toEqual([
       { workerId: 'me', maxLeases: 3 },
       { workerId: 'a', maxLeases: 7 },

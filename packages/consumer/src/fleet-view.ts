@@ -302,10 +302,17 @@ export class FleetView {
     const entry = this.#entries.get(workerId)
     if (entry === undefined || this.#gone.get(workerId) === entry.beat) return false
     const stillMs = this.#entryStandstill.forMs(workerId)
-    // Seen once, its own clock is all there is to tell a running worker from one that died long ago. If the clocks differ, it
-    // just has to be seen twice.
-    if (!this.#proven.has(workerId) && Math.abs(this.#look.wallMs - entry.writtenAtMs) > entry.freshMs) return false
-    return stillMs <= entry.timeoutMs
+    return stillMs <= entry.timeoutMs && (this.#proven.has(workerId) || this.#seemsAlive(entry))
+  }
+
+  /**
+   * Of an entry that was seen once, its own clock is all there is to tell a running worker from one that died long ago; if the
+   * clocks differ, it just has to be seen twice. A KCL's worker leaves its entry behind when it stops, and writes it so rarely
+   * that its clock tells nothing: it has to renew a lease first.
+   */
+  #seemsAlive({ workerId, isOurs, writtenAtMs, timeoutMs }: WorkerEntry): boolean {
+    if (isOurs) return Math.abs(this.#look.wallMs - writtenAtMs) <= timeoutMs
+    return [...this.#takenUp].some((leaseKey) => holderOf(this.#leases.get(leaseKey)!) === workerId)
   }
 
   #expired(): Lease[] {

@@ -147,7 +147,8 @@ export class LeaderLock {
     const version = uuid(random)
     const sentAt = clock.monotonicMs()
     before.push(version)
-    if (before.length > MAX_VERSIONS) before.shift()
+    // The first is the last one that was answered: the likeliest to be there if none of the others has arrived.
+    if (before.length > MAX_VERSIONS) before.splice(1, 1)
     const isLarge = this.#workers > WATCHERS
     const item = await table.update({
       kind: 'coordinator',

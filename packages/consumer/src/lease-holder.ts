@@ -119,9 +119,10 @@ export class LeaseHolder {
   }
 
   async #watch(): Promise<void> {
-    const { clock } = this.#context
+    const { clock, failoverTime } = this.#context
     const signal = AbortSignal.any([this.#over.signal, this.#lost.signal])
-    while (await pause(clock, this.#leftMs, signal)) this.#loseIfExpired()
+    // In steps, since timers stand still while the machine is suspended.
+    while (await pause(clock, Math.min(this.#leftMs, failoverTime / 10), signal)) this.#loseIfExpired()
   }
 
   /** For how long it can still be counted on. */

@@ -1,3 +1,4 @@
+import { silentLogger } from '@shardwise/core'
 import { ManualClock, settle } from '@shardwise/core/testing'
 import { FULL_HASH_RANGE, type HashRange, type Position, SHARD_END, splitEvenly } from '@shardwise/records'
 import { beforeEach, describe, expect, test } from 'vitest'
@@ -5,12 +6,13 @@ import { ListedStream, notFound } from '../test/listed-stream.ts'
 import { MemoryTable } from '../test/memory-table.ts'
 import { named, read, refusal } from '../test/reading.ts'
 import { TREE_A } from '../test/shard-trees.ts'
+import { Chore } from './chore.ts'
 import { type Lease, leaseFromItem } from './lease.ts'
 import { create } from './lease-changes.ts'
 import type { InitialPosition } from './shard-sync.ts'
 import { StreamSync } from './stream-sync.ts'
 import type { ItemChange } from './table.ts'
-import type { StreamEvent } from './telemetry.ts'
+import { type StreamEvent, Telemetry } from './telemetry.ts'
 
 const [LOW, HIGH] = splitEvenly(2) as [HashRange, HashRange]
 const [LOWER, UPPER] = splitEvenly(2, LOW) as [HashRange, HashRange]
@@ -35,6 +37,7 @@ function syncOf(initialPosition: InitialPosition, identifier?: string): StreamSy
     kinesis: stream.kinesis,
     clock,
     telemetry: { emit: (event) => events.push(event) },
+    deleting: new Chore('deleting', { clock, telemetry: new Telemetry(silentLogger, undefined, {}) }),
   })
 }
 

@@ -1,5 +1,6 @@
 import { type Clock, classifyError, type Kinesis, type ListShardsOptions, type Shard } from '@shardwise/core'
 import { findHoles, findOverlaps } from '@shardwise/records'
+import type { Chore } from './chore.ts'
 import { ConsumerError } from './errors.ts'
 import { inParallel } from './in-parallel.ts'
 import type { Lease } from './lease.ts'
@@ -26,6 +27,8 @@ export interface StreamSyncOptions {
   readonly kinesis: Kinesis
   readonly clock: Clock
   readonly telemetry: StreamTelemetry
+  /** Deletes leases that are done with. */
+  readonly deleting: Chore
 }
 
 const SYNC_INTERVAL_MS = 60_000
@@ -212,13 +215,15 @@ export class StreamSync {
   }
 
   async #delete(shards: readonly Shard[], leases: readonly Lease[]): Promise<number> {
-    const { table, telemetry } = this.#options
+    const { table, telemetry, deleting } = this.#options
     let deleted = 0
-    await inParallel(deletableLeases(leases, shards), async ({ lease, reason }) => {
-      if (!(await table.delete('lease', lease.leaseKey, [unchanged(lease)]))) return
-      deleted++
-      telemetry.emit({ type: 'leaseDeleted', shardId: lease.shardId, reason })
-    })
+    await deleting.do(() =>
+      inParallel(deletableLeases(leases, shards), async ({ lease, reason }) => {
+        if (!(await table.delete('lease', lease.leaseKey, [unchanged(lease)]))) return
+        deleted++
+        telemetry.emit({ type: 'leaseDeleted', shardId: lease.shardId, reason })
+      }),
+    )
     return deleted
   }
 

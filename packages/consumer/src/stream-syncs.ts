@@ -1,4 +1,5 @@
 import type { Clock, Kinesis } from '@shardwise/core'
+import { Chore } from './chore.ts'
 import type { FleetView } from './fleet-view.ts'
 import { inParallel } from './in-parallel.ts'
 import type { StreamSource } from './stream-source.ts'
@@ -100,7 +101,12 @@ export class StreamSyncs {
     for (const source of this.#entries.keys()) if (!sources.has(source)) this.#entries.delete(source)
     for (const source of sources) {
       if (this.#entries.has(source)) continue
-      const sync = new StreamSync({ ...this.#options, source, telemetry: telemetry.of(source.stream) })
+      const sync = new StreamSync({
+        ...this.#options,
+        source,
+        telemetry: telemetry.of(source.stream),
+        deleting: new Chore(`deleting leases of ${source.stream} that are done with`, this.#options),
+      })
       this.#entries.set(source, { source, sync, failures: 0, waitUntilMs: Number.NEGATIVE_INFINITY })
     }
   }

@@ -6,10 +6,10 @@ const F = 10_000
 
 const entry = (run: string | undefined): WorkerEntry => ({
   workerId: 'a',
+  isOurs: true,
   beat: '1',
   asSeen: { shardwiseRun: run === undefined ? undefined : { S: run } },
   timeoutMs: 0,
-  freshMs: 0,
   staleMs: 0,
   writtenAtMs: 0,
   maxLeases: 1,

@@ -12,7 +12,6 @@ const RUN = 'shardwiseRun'
 
 /** A KCL's worker writes its entry every 30 s and counts as gone after two periods. */
 const KCL_TIMEOUT_MS = 60_000
-const KCL_FRESH_MS = 35_000
 /** When the KCL deletes entries. */
 const KCL_STALE_MS = 86_400_000
 const PERIODS = 3
@@ -24,14 +23,14 @@ const FAILED_SAMPLE = -1
 /** One worker of the application, as its entry in the table says. */
 export interface WorkerEntry {
   readonly workerId: string
+  /** Not a KCL's. */
+  readonly isOurs: boolean
   /** Changes with each write. */
   readonly beat: string
   /** What the item was when it was read, to delete only that. */
   readonly asSeen: Condition
   /** After how long without a change the worker counts as gone. */
   readonly timeoutMs: number
-  /** How old it can be by its own time, if its worker lives. */
-  readonly freshMs: number
   /** After how long without a change the entry itself is of no use. */
   readonly staleMs: number
   /** When the worker wrote it, by its own clock. */
@@ -138,10 +137,10 @@ export function entryFromItem(item: Item): WorkerEntry | undefined {
   const limit = Number(item[MAX_LEASES]?.N)
   return {
     workerId,
+    isOurs,
     beat: `${item.lut.N}:${item[BEAT]?.N ?? ''}:${item[RUN]?.S ?? ''}`,
     asSeen: { lut: item.lut, [BEAT]: item[BEAT], [RUN]: item[RUN] },
     timeoutMs: isOurs ? period * PERIODS : KCL_TIMEOUT_MS,
-    freshMs: isOurs ? period * PERIODS : KCL_FRESH_MS,
     staleMs: isOurs ? period * STALE_PERIODS : KCL_STALE_MS,
     writtenAtMs,
     maxLeases: limit >= 0 ? limit : Number.POSITIVE_INFINITY,

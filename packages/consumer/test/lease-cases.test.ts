@@ -442,6 +442,11 @@ test('case 50: a worker whose metrics fail gets nothing, nor does one whose entr
   table.items.set('well', entry('well', 40))
   const a = worker('a')
   await a.beat()
+  await a.scan()
+  // All but the stale one write their entries.
+  await clock.advance(1_000)
+  table.items.set('ill', entry('ill', -1))
+  table.items.set('well', entry('well', 40))
   await a.look()
   expect(countsOf(table, ['a', 'well', 'ill', 'stale'])).toEqual([4, 4, 0, 0])
 })

@@ -1,7 +1,8 @@
-import type { Shard } from '@shardwise/core'
+import { type Shard, silentLogger } from '@shardwise/core'
 import { ManualClock, settle } from '@shardwise/core/testing'
 import { FULL_HASH_RANGE, type HashRange, SHARD_END, splitEvenly } from '@shardwise/records'
 import { beforeEach, describe, expect, test } from 'vitest'
+import { Chore } from '../src/chore.ts'
 import { type Lease, leaseFromItem } from '../src/lease.ts'
 import { create } from '../src/lease-changes.ts'
 import { Parents } from '../src/parents.ts'
@@ -9,7 +10,7 @@ import { createChildLeases } from '../src/shard-end.ts'
 import { deletableLeases, firstLeases, type InitialPosition, missingLeases, uncovered } from '../src/shard-sync.ts'
 import { leaseKeyOf } from '../src/stream-source.ts'
 import { StreamSync } from '../src/stream-sync.ts'
-import type { StreamEvent } from '../src/telemetry.ts'
+import { type StreamEvent, Telemetry } from '../src/telemetry.ts'
 import { ListedStream, notFound } from './listed-stream.ts'
 import { MemoryTable } from './memory-table.ts'
 import { read, clock as readingClock, refusal } from './reading.ts'
@@ -75,6 +76,7 @@ function syncOf(initialPosition: InitialPosition, identifier?: string): StreamSy
     kinesis: stream.kinesis,
     clock,
     telemetry: { emit: (event) => events.push(event) },
+    deleting: new Chore('deleting', { clock, telemetry: new Telemetry(silentLogger, undefined, {}) }),
   })
 }
 
