@@ -40,6 +40,7 @@ export class SimulatedProcess implements Clock {
   #pausedUntilMs = 0
   /** For how long its machine has slept, up to when it goes on. */
   #suspendedMs = 0
+  #wokenMs = Number.NEGATIVE_INFINITY
   #dead = false
   #onSends: { left: number; readonly run: () => void } | undefined
 
@@ -66,6 +67,11 @@ export class SimulatedProcess implements Clock {
     return this.#pausedUntilMs
   }
 
+  /** When its machine woke up last. */
+  get lastWokenMs(): number {
+    return this.#wokenMs
+  }
+
   kill(): void {
     this.#dead = true
   }
@@ -80,6 +86,7 @@ export class SimulatedProcess implements Clock {
     const beginsMs = Math.max(this.#pausedUntilMs, this.#time.nowMs)
     this.pause(ms)
     this.#suspendedMs += Math.max(0, this.#pausedUntilMs - beginsMs)
+    this.#wokenMs = this.#pausedUntilMs
   }
 
   /** Its wall clock is set. */

@@ -153,8 +153,9 @@ export class Recovery {
       ({ checkpoint, leaseOwner, checkpointOwner }) =>
         checkpoint?.S !== 'SHARD_END' &&
         (leaseOwner !== undefined || checkpointOwner !== undefined) &&
-        // A KCL leaves its leases in its name.
-        !leaseOwner?.S?.startsWith(FOREIGN),
+        // A KCL leaves its leases in its name. And who leaves a moment after it was passed a lease finds it by the index, or not.
+        !leaseOwner?.S?.startsWith(FOREIGN) &&
+        this.#options.plan.indexLagMs === undefined,
     )
     if (owned.length > 0) {
       this.#object(

@@ -33,6 +33,7 @@ interface Handling {
 export class StreamWitness {
   readonly #stored: StoredStream
   readonly #nowMs: () => number
+  readonly #wakingMs: number
   readonly #report: (violation: Violation) => void
   readonly #puts = new Map<string, Put>()
   readonly #numbers = new Map<string, number>()
@@ -42,8 +43,10 @@ export class StreamWitness {
   #deliveries = 0
   #repeated = 0
 
-  constructor(stored: StoredStream, nowMs: () => number, report: (violation: Violation) => void) {
+  /** @param wakingMs how long after its machine has slept a worker may take to find out that its leases are others' */
+  constructor(stored: StoredStream, nowMs: () => number, wakingMs: number, report: (violation: Violation) => void) {
     this.#stored = stored
+    this.#wakingMs = wakingMs
     this.#nowMs = nowMs
     this.#report = report
   }
@@ -236,6 +239,8 @@ export class StreamWitness {
   #checkAlone(key: string, text: string, process: SimulatedProcess): void {
     const other = this.#handling.get(key)
     if (other === undefined || other.process.isStopped || other.signal.aborted) return
+    // After its machine has slept it finds out only by its next tick.
+    if (this.#nowMs() - other.process.lastWokenMs < this.#wakingMs) return
     this.#object(
       'one handler a key',
       `${process.name} got ${text} of ${key} while a handler of ${other.process.name} works on the key`,

@@ -15,6 +15,10 @@ export interface WatchedStream {
   readonly leaseWitness: LeaseWitness
 }
 
+/** Holders look at the clock so often. */
+const WAKING_SHARE = 0.1
+const WAKING_MS = 10
+
 /** The streams of a run: one or two. */
 export class WatchedStreams {
   readonly main: WatchedStream
@@ -39,7 +43,7 @@ export class WatchedStreams {
     this.#nowMs = nowMs
     const watched = (name: string, retentionMs: number): WatchedStream => {
       const stored = new StoredStream(retentionMs)
-      const witness = new StreamWitness(stored, nowMs, report)
+      const witness = new StreamWitness(stored, nowMs, WAKING_SHARE * plan.failoverTime + WAKING_MS, report)
       const onHandledElsewhere = witness.handledElsewhere.bind(witness)
       const startAtMs = plan.startAtMs ?? 0
       const leaseWitness = new LeaseWitness({

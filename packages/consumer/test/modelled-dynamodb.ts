@@ -18,7 +18,7 @@ export interface Call {
 type Act = (call: Call, execute: () => object) => object
 
 export const NAME = 'billing'
-export const FAILOVER_MS = 10_000
+const FAILOVER_MS = 10_000
 const WRITES = new Set(['UpdateItem', 'PutItem', 'DeleteItem', 'TransactWriteItems', 'BatchWriteItem'])
 const CHANGES = new Set(['CreateTable', 'UpdateTable', 'UpdateContinuousBackups', 'TagResource'])
 const STEP_MS = 100
