@@ -85,7 +85,7 @@ export type StreamEvent =
       /** The first record that is still there; undefined if there is none. */
       readonly found: string | undefined
     }
-  /** The leader has created leases. KCL: SyncShards, CreateLease. */
+  /** Leases were created: by the leader, or for the children of a shard by who has read it to its end. KCL: SyncShards, CreateLease. */
   | { readonly type: 'leasesCreated'; readonly shardIds: readonly string[] }
   /** The leader has written the hash range, or the parents, that a lease lacked. */
   | { readonly type: 'leaseRepaired'; readonly shardId: string }
@@ -220,9 +220,16 @@ const LEVELS: Partial<Record<ConsumerEvent['type'], 'warn' | 'error'>> = {
   itemSkipped: 'warn',
   streamMissing: 'warn',
   streamRemoved: 'warn',
+  tableWatched: 'warn',
+  tableTakenOver: 'warn',
 }
 
 const MESSAGES: Partial<Record<ConsumerEvent['type'], string>> = {
+  tableWatched:
+    'the table is of a KCL that this worker can not run beside: its leases are watched, and taken over once they stand still',
+  tableTakenOver: 'the leases of the old application stood still: it is taken over',
+  streamMissing: 'there is no such stream; it is looked for again, and the others are read',
+  streamRemoved: 'the stream is read no longer, and its leases are given up',
   leaseLost: 'lease lost: its handlers are aborted, nothing more is written for it',
   leaseNotTakenUp: 'a worker did not take up a lease that it was given: it gets no others for a while',
   shardGone: 'the shard is no longer in the stream: records of it that were not read have expired',
