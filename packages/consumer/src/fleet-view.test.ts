@@ -217,6 +217,13 @@ describe('a worker', () => {
     expect(look(1_300, lease(3, 'me'), entry('a', 3)).workers).toEqual(['me', 'a'])
   })
 
+  test('is not taken for alive because its entry has changed between two looks that lie far apart', () => {
+    const { look } = viewer()
+    look(0, entry('a', 1))
+    expect(look(100 * F, entry('a', 99)).workers).toEqual(['me'])
+    expect(look(101 * F, entry('a', 100)).workers).toEqual(['me', 'a'])
+  })
+
   test('of the KCL lives for a minute after its entry has changed', () => {
     const { look } = viewer()
     look(0, java(0))
@@ -311,7 +318,8 @@ describe('a worker', () => {
         { leaseKey: 'shardId-0', againInMs: 3 * F },
         { leaseKey: 'shardId-1', againInMs: 3 * F - 500 },
       ])
-      expect(look(200 + 3 * F, lease(3), other(3), entry('b', 5)).workers).toEqual(['me', 'b'])
+      look(2 * F, lease(3), other(3), entry('b', 5))
+      expect(look(200 + 3 * F, lease(3), other(3), entry('b', 6)).workers).toEqual(['me', 'b'])
     })
 
     test('starts anew when it takes up one', () => {
@@ -432,8 +440,9 @@ describe('what this worker has written itself', () => {
     const item = { ...lease(2), ...set }
     view.update(item, 150)
     expect(look(1_300, item, entry('b', 3)).states).toEqual(['moving'])
-    expect(look(3_150, item, entry('b', 4)).states).toEqual(['moving'])
-    expect(look(3_151, item, entry('b', 5)).states).toEqual(['free'])
+    look(2_300, item, entry('b', 4))
+    expect(look(3_150, item, entry('b', 5)).states).toEqual(['moving'])
+    expect(look(3_151, item, entry('b', 6)).states).toEqual(['free'])
   })
 
   test('a lease given to the one that had it is not taken up yet: what it has of it is void', () => {

@@ -102,6 +102,7 @@ export class FleetView {
 
   /** Takes in all items of the table. */
   observe(items: readonly Item[], look: Look): void {
+    const gapMs = look.sentAtMs - this.#look.nowMs
     this.#look = look
     const before = this.#leases
     this.#leases = new Map()
@@ -121,7 +122,11 @@ export class FleetView {
     }
     this.#observeHandoffs()
     const beats = new Map([...this.#entries].map(([id, { beat }]) => [id, beat]))
-    for (const id of this.#entryStandstill.observe(beats, look)) this.#proven.add(id)
+    for (const id of this.#entryStandstill.observe(beats, look)) {
+      // Between two looks that lie far apart it may have changed for the last time long ago.
+      if (gapMs <= this.#entries.get(id)!.timeoutMs) this.#proven.add(id)
+      else this.#proven.delete(id)
+    }
     for (const lease of this.#expired()) this.#letGo(lease)
     this.#forget(seen)
   }
