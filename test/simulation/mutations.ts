@@ -299,7 +299,7 @@ export const mutations: readonly Mutation[] = [
     file: 'consumer/src/fleet-view.ts',
     from: 'this.#leaseStandstill.forMs(lease.leaseKey) > this.#options.failoverTime * patience',
     to: 'this.#leaseStandstill.forMs(lease.leaseKey) > 0.2 * this.#options.failoverTime * patience',
-    noticedBy: 4,
+    noticedBy: 44,
   },
   {
     name: 'hand a lease on that its owner has not found yet',
@@ -397,7 +397,7 @@ export const mutations: readonly Mutation[] = [
     file: 'consumer/src/open-table.ts',
     from: 'sentAtMs - first.answeredAtMs > first.standstillMs',
     to: 'sentAtMs - first.answeredAtMs >= -options.failoverTime',
-    noticedBy: 174,
+    noticedBy: 3,
   },
   {
     name: 'keep the leases of a stream that is none of the application’s any more',

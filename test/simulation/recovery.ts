@@ -3,8 +3,9 @@ import type { DynamoDBService } from './dynamodb-service.ts'
 import type { Fault } from './faults.ts'
 import type { KinesisService } from './kinesis-service.ts'
 import type { Plan } from './plan.ts'
-import { FOREIGN } from './process.ts'
+import { FOREIGN, type SimulatedProcess } from './process.ts'
 import type { Programs } from './programs.ts'
+import type { FleetMember } from './simulated-worker.ts'
 import { isLeaseKey } from './table-requests.ts'
 import type { Trace } from './trace.ts'
 import { type Invariant, Violation } from './violation.ts'
@@ -21,6 +22,8 @@ export interface RecoveryOptions {
   readonly kinesis: KinesisService
   readonly dynamodb: DynamoDBService
   readonly streams: WatchedStreams
+  /** Who wrote an item of the table last. */
+  readonly writerOf: (key: string) => SimulatedProcess | undefined
   readonly report: (violation: Violation) => void
 }
 
@@ -140,7 +143,7 @@ export class Recovery {
       .items()
       .filter(
         ({ leaseKey, ownerName }) =>
-          workers.some(({ workerId, plan }) => !plan.isForeign && leaseKey?.S === workerId) ||
+          workers.some((worker) => !worker.plan.isForeign && this.#hasEntry(worker, leaseKey?.S)) ||
           leaders.some(({ workerId }) => ownerName?.S === workerId),
       )
     if (left.length > 0) {
@@ -163,6 +166,11 @@ export class Recovery {
         `still owned after everybody has closed: ${owned.map(({ leaseKey, leaseOwner }) => `${leaseKey?.S} by ${leaseOwner?.S}`).join(', ')}`,
       )
     }
+  }
+
+  /** An earlier run under the same name may have left one behind when it died. */
+  #hasEntry({ workerId, process }: FleetMember, key: string | undefined): boolean {
+    return workerId === key && this.#options.writerOf(key) === process
   }
 
   /** Handoffs, reshards and good ends are no reason to handle anything twice. */

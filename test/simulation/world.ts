@@ -66,6 +66,8 @@ export class World {
   readonly #programs: Programs
   readonly #recovery: Recovery
   readonly #writeFaults = new WriteFaults()
+  /** Who wrote each item of the table last. */
+  readonly #writers = new Map<string, SimulatedProcess>()
   readonly #operator: Operator
   readonly #tableWatch: TableWatch
   readonly #itemWitness: ItemWitness
@@ -167,7 +169,12 @@ export class World {
       onChange: (change, changed) => this.#promptness.happened(change, changed),
       onFailure: (worker, error) => this.#failed(worker, error),
     })
-    this.#recovery = new Recovery({ ...parts, programs: this.#programs, report })
+    this.#recovery = new Recovery({
+      ...parts,
+      programs: this.#programs,
+      writerOf: (key) => this.#writers.get(key),
+      report,
+    })
   }
 
   async run(): Promise<Outcome> {
@@ -264,7 +271,8 @@ export class World {
   }
 
   #written(write: LeaseWrite): void {
-    const { key, before, after } = write
+    const { key, before, after, writer } = write
+    if (writer !== undefined) this.#writers.set(key, writer)
     if (key === LEADER_KEY) this.#tableWatch.lockWritten(after)
     if (!isLeaseKey(key)) return
     const { stream, shardId } = placeOfLease(key)

@@ -190,6 +190,11 @@ export class FleetView {
     ]
   }
 
+  /** Whether the worker's entry was seen to change lately. */
+  isProven(workerId: string): boolean {
+    return this.#proven.has(workerId)
+  }
+
   /** Leases that weren't taken up by whom they were given to, since this was last called. */
   takeUntaken(): readonly UntakenLease[] {
     return this.#untaken.takeUntold()

@@ -262,6 +262,16 @@ describe('a leader that stops', () => {
     expect([...successors.values()].sort()).toEqual(['b', 'c'])
   })
 
+  test('names nobody who was not seen to live', async () => {
+    const [a, b] = [worker('a'), worker('b')]
+    for (const each of [b, a]) await each.beat()
+    await a.look()
+    expect(a.leader.successorsOf('a')).toEqual(new Map())
+    await b.beat()
+    await a.scan()
+    expect(new Set(a.leader.successorsOf('a').values())).toEqual(new Set(['b']))
+  })
+
   test('names nobody if it is alone, or if the function of the user fails', async () => {
     const a = worker('a')
     await a.beat()
@@ -272,6 +282,9 @@ describe('a leader that stops', () => {
         throw new Error('no idea')
       },
     })
+    await broken.scan()
+    expect(broken.told('callFailed')).toEqual([])
+    await a.beat()
     await broken.scan()
     expect(broken.leader.successorsOf('z')).toEqual(new Map())
     expect(broken.told('callFailed')).toMatchObject([{ error: new Error('no idea') }])

@@ -89,7 +89,10 @@ export class Leader {
   /** Who should get each of the leases that a worker holds when it stops. Only what can be told without asking the table. */
   successorsOf(workerId: string): Map<string, string> {
     const { assign, telemetry } = this.#options
-    const workers = this.#view.workers().filter((worker) => worker.workerId !== workerId)
+    // Nobody looks after it if one of them turns out to be dead, so only such as were seen to live.
+    const workers = this.#view
+      .workers()
+      .filter((worker) => worker.workerId !== workerId && this.#view.isProven(worker.workerId))
     if (workers.length === 0) return new Map()
     const left = new Set(this.#view.leases.filter((lease) => isHeldBy(lease, workerId)).map(({ leaseKey }) => leaseKey))
     const leases = this.#view
