@@ -89,7 +89,7 @@ function itemsOf(former: FormerTable, { random, kinesis, stored, onHandled }: Fo
       leaseCounter: { N: String(integer(random, 1, 1_000)) },
       ownerSwitchesSinceCheckpoint: { N: '0' },
       ...checkpointOf(isEnded, handled.at(-1)),
-      ...(isEnded && { childShardIds: { SS: children.map(({ shardId }) => shardId) } }),
+      ...(isEnded && children.length > 0 && { childShardIds: { SS: children.map(({ shardId }) => shardId) } }),
       ...(shard.parents.length > 0 && { parentShardId: { SS: shard.parents.map(({ shardId }) => shardId) } }),
       ...(former.hasTypes && { entityType: { S: 'LEASE' } }),
       ...(former.hasRanges && {

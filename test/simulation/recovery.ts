@@ -62,7 +62,7 @@ export class Recovery {
     const calmMs = time.nowMs
     programs.calmDown()
     trace.add('world', 'the faults are over')
-    const settleMs = 2 * Math.max(...plan.producers.map(({ recordTtl }) => recordTtl)) + CLOSE_MS
+    const settleMs = 2 * Math.max(...plan.producers.map(({ recordTtl }) => recordTtl)) + CLOSE_MS + longestPause(plan)
     await this.#within(
       Promise.all(programs.leaving),
       settleMs,
@@ -198,6 +198,11 @@ export class Recovery {
 function shardOf({ leaseKey }: Item): string {
   const { stream, shardId } = placeOfLease(leaseKey!.S!)
   return shardKeyOf(stream, shardId)
+}
+
+/** Whoever is leaving may just have been paused. */
+function longestPause({ faults }: Plan): number {
+  return Math.max(0, ...faults.map((fault) => (fault.kind === 'pauseAtWrite' ? fault.forMs : 0)))
 }
 
 function longestRestart({ faults }: Plan): number {
