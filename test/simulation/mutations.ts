@@ -247,7 +247,7 @@ export const mutations: readonly Mutation[] = [
     file: 'consumer/src/lease-changes.ts',
     from: 'when: heldBy(lease, worker),\n    set: {\n      leaseCounter: number(lease.counter + 1),\n      [THROUGHPUT]',
     to: 'when: [{ leaseKey: { S: lease.leaseKey } }],\n    set: {\n      leaseCounter: number(lease.counter + 1),\n      [THROUGHPUT]',
-    noticedBy: 13,
+    noticedBy: 60,
   },
   {
     name: 'take a lease up without a condition',

@@ -223,16 +223,16 @@ export class FleetView {
       this.#newlyHeld.delete(leaseKey)
       this.#takenUp.add(leaseKey)
     } else {
-      if (holder === undefined && this.#newlyHeld.has(leaseKey)) this.#notTakenUp(before)
+      if (holder === undefined && this.#newlyHeld.has(leaseKey)) this.#notTakenUp(before, { isGivenBack: true })
       this.#holderChanged(leaseKey)
     }
   }
 
   /** Its holder has given it back as it was, or has had long enough. */
-  #notTakenUp(lease: Lease): void {
+  #notTakenUp(lease: Lease, { isGivenBack }: { readonly isGivenBack: boolean }): void {
     const entry = this.#entries.get(holderOf(lease) ?? '')
     if (entry === undefined || entry.workerId === this.#options.workerId || !this.#isAssignable(lease)) return
-    this.#untaken.add(lease.leaseKey, entry, this.#look.nowMs)
+    this.#untaken.add(lease.leaseKey, entry, this.#look.nowMs, isGivenBack)
   }
 
   #holderChanged(leaseKey: string): void {
@@ -339,7 +339,7 @@ export class FleetView {
   #letGo(lease: Lease): void {
     const entry = this.#entries.get(holderOf(lease) ?? '')
     if (entry !== undefined) this.#gone.set(entry.workerId, entry.beat)
-    if (this.#newlyHeld.delete(lease.leaseKey)) this.#notTakenUp(lease)
+    if (this.#newlyHeld.delete(lease.leaseKey)) this.#notTakenUp(lease, { isGivenBack: false })
   }
 
   #isExpired(lease: Lease, holder: string): boolean {

@@ -249,11 +249,11 @@ export class Fleet<Held extends HeldShard> {
   /** Whether the lease is of a stream that this worker doesn't know even now that it has looked for it. */
   #isStrange({ streamIdentifier }: Lease): boolean {
     const { streams, clock } = this.#options
-    const sinceMs = this.#unknownSinceMs.get(streamIdentifier)
-    if (sinceMs !== undefined && streams.lookedAtMs > sinceMs) return true
-    if (sinceMs === undefined) this.#unknownSinceMs.set(streamIdentifier, clock.monotonicMs())
+    // Also where it is given back at once: the stream may have come since.
     streams.lookSoon()
-    return false
+    const sinceMs = this.#unknownSinceMs.get(streamIdentifier)
+    if (sinceMs === undefined) this.#unknownSinceMs.set(streamIdentifier, clock.monotonicMs())
+    return sinceMs !== undefined && streams.lookedAtMs > sinceMs
   }
 
   #start(holder: LeaseHolder, source: StreamSource): void {

@@ -20,7 +20,7 @@ test('a worker gets nothing for twice as long each time, for ten minutes at most
   const untaken = new UntakenLeases(F)
   let nowMs = 0
   const waits = Array.from({ length: 8 }, () => {
-    untaken.add('shardId-0', entry('x'), nowMs)
+    untaken.add('shardId-0', entry('x'), nowMs, false)
     const [{ againInMs = 0 } = {}] = untaken.takeUntold()
     expect(untaken.isWaiting('a', nowMs + againInMs - 1)).toBe(true)
     nowMs += againInMs
@@ -32,7 +32,7 @@ test('a worker gets nothing for twice as long each time, for ten minutes at most
 
 test('what has come is told once', () => {
   const untaken = new UntakenLeases(F)
-  untaken.add('shardId-0', entry('x'), 0)
+  untaken.add('shardId-0', entry('x'), 0, false)
   expect(untaken.takeUntold()).toEqual([{ leaseKey: 'shardId-0', to: 'a', againInMs: 3 * F }])
   expect(untaken.takeUntold()).toEqual([])
 })
@@ -43,19 +43,27 @@ test.each([
   ['another run', 'x', 'y', false],
 ])('seen again, it is %s', (_, before, after, isWaiting) => {
   const untaken = new UntakenLeases(F)
-  untaken.add('shardId-0', entry(before), 0)
+  untaken.add('shardId-0', entry(before), 0, false)
   untaken.follow(new Map([['a', entry(after)]]))
   expect(untaken.isWaiting('a', 1)).toBe(isWaiting)
 })
 
 test('who has left, or has taken up one, is forgotten', () => {
   const untaken = new UntakenLeases(F)
-  untaken.add('shardId-0', entry('x'), 0)
+  untaken.add('shardId-0', entry('x'), 0, false)
   untaken.follow(new Map())
   expect(untaken.isWaiting('a', 1)).toBe(false)
-  untaken.add('shardId-0', entry('x'), 0)
+  untaken.add('shardId-0', entry('x'), 0, false)
   untaken.forgive('b')
   expect(untaken.isWaiting('a', 1)).toBe(true)
   untaken.forgive('a')
   expect(untaken.isWaiting('a', 1)).toBe(false)
+})
+
+test('a worker that gives leases back says so itself: the time does not grow', () => {
+  const untaken = new UntakenLeases(F)
+  for (const nowMs of [0, 3 * F, 6 * F, 9 * F]) {
+    untaken.add('shardId-0', entry('x'), nowMs, true)
+    expect(untaken.takeUntold()).toMatchObject([{ againInMs: 3 * F }])
+  }
 })

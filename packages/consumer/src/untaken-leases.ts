@@ -41,12 +41,18 @@ export class UntakenLeases {
     }
   }
 
-  /** The worker didn't take up the lease. While it gets nothing, others that it was given before don't make it worse. */
-  add(leaseKey: string, entry: WorkerEntry, nowMs: number): void {
+  /**
+   * The worker didn't take up the lease. While it gets nothing, others that it was given before don't make it worse.
+   *
+   * @param isGivenBack it has said so itself, as a worker does that doesn't know the stream (yet): then the time doesn't grow,
+   *   since little is lost
+   */
+  add(leaseKey: string, entry: WorkerEntry, nowMs: number, isGivenBack: boolean): void {
     const { workerId } = entry
     let wait = this.#waits.get(workerId)
     if (wait === undefined || wait.untilMs <= nowMs) {
-      const ms = Math.min(MAX_WAIT_MS, wait === undefined ? FIRST_WAIT_FACTOR * this.#failoverTime : 2 * wait.ms)
+      const firstMs = FIRST_WAIT_FACTOR * this.#failoverTime
+      const ms = Math.min(MAX_WAIT_MS, isGivenBack || wait === undefined ? firstMs : 2 * wait.ms)
       wait = { run: runOf(entry), ms, untilMs: nowMs + ms }
       this.#waits.set(workerId, wait)
     }
