@@ -7,6 +7,12 @@ export interface FaultRule {
    * - `delay`: answered after `delayMs`
    * - `reset`: the connection breaks before anything is done; a running subscription breaks before its next event
    * - `lostAnswer`: everything is done, then the connection breaks
+   *
+   * What only a running subscription can suffer, instead of its next event, whether that has records or is a heartbeat:
+   *
+   * - `stall`: nothing comes any more, not even its end, and the connection stays open
+   * - `errorEvent`: it ends with the service's own failure
+   * - `earlyEnd`: it ends as it does after its five minutes
    */
   readonly fault: Fault
   /** Default: all. */
@@ -25,9 +31,19 @@ export interface FaultRule {
   readonly share?: number
 }
 
-export type Fault = 'throttle' | 'internalError' | 'partialFailure' | 'lostAnswer' | 'delay' | 'reset'
+/** What strikes a subscription when it runs; `reset` strikes other calls too. */
+export type SubscriptionFault = 'reset' | 'stall' | 'errorEvent' | 'earlyEnd'
+export type Fault = 'throttle' | 'internalError' | 'partialFailure' | 'lostAnswer' | 'delay' | SubscriptionFault
 
-const FAULTS: readonly Fault[] = ['throttle', 'internalError', 'partialFailure', 'lostAnswer', 'delay', 'reset']
+const SUBSCRIPTION_FAULTS: readonly Fault[] = ['reset', 'stall', 'errorEvent', 'earlyEnd'] satisfies SubscriptionFault[]
+const FAULTS: readonly Fault[] = [
+  'throttle',
+  'internalError',
+  'partialFailure',
+  'lostAnswer',
+  'delay',
+  ...SUBSCRIPTION_FAULTS,
+]
 
 interface Check {
   readonly expected: string
@@ -51,6 +67,11 @@ const CHECKS: Readonly<Record<keyof FaultRule, Check>> = {
     holds: (value) => typeof value === 'number' && value >= 0 && Number.isFinite(value),
   },
   share: portion,
+}
+
+/** Whether a fault can strike a subscription that runs. */
+export function strikesSubscription(fault: Fault): fault is SubscriptionFault {
+  return SUBSCRIPTION_FAULTS.includes(fault)
 }
 
 /** A copy of a rule without fields that are undefined. @throws {TypeError} that says what was expected */
@@ -81,5 +102,9 @@ function checkFit({ fault, delayMs, share, operation }: FaultRule): void {
   }
   if (fault === 'partialFailure' && operation !== undefined && operation !== 'PutRecords') {
     throw new TypeError(`fault: "partialFailure" is for PutRecords alone, got the operation "${operation}"`)
+  }
+  const isForSubscriptionsAlone = strikesSubscription(fault) && fault !== 'reset'
+  if (isForSubscriptionsAlone && operation !== undefined && operation !== 'SubscribeToShard') {
+    throw new TypeError(`fault: "${fault}" is for SubscribeToShard alone, got the operation "${operation}"`)
   }
 }

@@ -240,6 +240,66 @@ describe('a subscription', () => {
     expect([pull(subscription), subscription.isLost, fault.hits]).toEqual([[], true, 1])
   })
 
+  test('ends with an error by errorEvent, and without one by earlyEnd, and can be made again', () => {
+    for (const [fault, error] of [
+      ['errorEvent', 'InternalFailureException'],
+      ['earlyEnd', undefined],
+    ] as const) {
+      const world = new World()
+      const arn = world.register()
+      const handle = world.model.faults.add({ fault, count: 1 })
+      world.put('x')
+      const subscription = world.subscribe(arn)
+      expect([subscription.ended, handle.hits]).toEqual([false, 0])
+      expect([pull(subscription), subscription.ended, handle.hits]).toEqual([[], true, 1])
+      expect([subscription.error?.type, subscription.isLost]).toEqual([error, false])
+      expect(pull(world.subscribe(arn)).length).toBe(1)
+    }
+  })
+
+  test('is silent for good by stall, and says nothing of its end', () => {
+    const world = new World()
+    const arn = world.register()
+    const subscription = world.subscribe(arn)
+    world.model.faults.add({ fault: 'stall', operation, count: 1 })
+    const states = [(): unknown => world.put('x'), () => world.pass(5_000), () => world.subscribe(arn)].map(
+      (happens) => {
+        happens()
+        return [pull(subscription), subscription.ended, subscription.error]
+      },
+    )
+    expect(states).toEqual(Array(3).fill([[], false, undefined]))
+    expect(subscription.dueMs).toBe(Number.POSITIVE_INFINITY)
+  })
+
+  test('that is stalled holds its shard as any other does', () => {
+    const world = new World()
+    const arn = world.register()
+    world.model.faults.add({ fault: 'stall', count: 1 })
+    pull(world.subscribe(arn))
+    world.put('x')
+    world.pass(4_999)
+    expect(errorOf(() => world.subscribe(arn)).type).toBe('ResourceInUseException')
+    world.pass(1)
+    expect(pull(world.subscribe(arn)).length).toBe(1)
+  })
+
+  test('suffers the fault that was set first', () => {
+    const world = new World()
+    const faults = (['earlyEnd', 'reset', 'stall'] as const).map((fault) => world.model.faults.add({ fault }))
+    const subscription = world.subscribe(world.register())
+    expect([pull(subscription), subscription.ended, subscription.isLost]).toEqual([[], true, false])
+    expect(faults.map(({ hits }) => hits)).toEqual([1, 1, 1])
+  })
+
+  test.each(['stall', 'errorEvent', 'earlyEnd'] as const)('alone suffers %s', (fault) => {
+    const world = new World()
+    const handle = world.model.faults.add({ fault })
+    putTo(world, LOW)
+    world.model.request('ListStreams', {})
+    expect([stored(world), handle.hits]).toEqual([1, 0])
+  })
+
   test('is lost from the start by lostAnswer, but was made', () => {
     const world = new World()
     const arn = world.register()
@@ -272,6 +332,10 @@ describe('a rule is refused', () => {
     [{ fault: 'delay', delayMs: -1 }, '"delayMs" must be a number of milliseconds of at least 0, got -1'],
     [{ fault: 'throttle', share: 0.5 }, '"share" is for "partialFailure" alone'],
     [{ fault: 'partialFailure', operation: 'PutRecord' }, '"partialFailure" is for PutRecords alone'],
+    [
+      { fault: 'stall', operation: 'GetRecords' },
+      '"stall" is for SubscribeToShard alone, got the operation "GetRecords"',
+    ],
   ])('%j', (rule, message) => {
     expect(() => new World().model.faults.add(rule as FaultRule)).toThrow(message)
   })

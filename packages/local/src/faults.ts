@@ -1,5 +1,5 @@
-import { checkedRule, type FaultRule } from './fault-rule.ts'
-import { limitExceeded, ServiceError, throughputExceeded } from './service-error.ts'
+import { checkedRule, type FaultRule, type SubscriptionFault, strikesSubscription } from './fault-rule.ts'
+import { internalFailure, limitExceeded, type ServiceError, throughputExceeded } from './service-error.ts'
 import type { EntryErrorCode } from './writing.ts'
 
 export type { Fault, FaultRule } from './fault-rule.ts'
@@ -73,7 +73,7 @@ export class Faults {
     this.#set.clear()
   }
 
-  /** What happens to a call; a reset strikes a subscription only when it runs. The target is only asked for where a rule needs it. */
+  /** What happens to a call; what can strike a running subscription spares the call that makes it. The target is only asked for where a rule needs it. */
   strike(operation: string, target: () => FaultTarget): FaultEffect {
     const effect: FaultEffect = {
       delayMs: 0,
@@ -84,7 +84,8 @@ export class Faults {
     }
     if (this.#set.size === 0) return effect
     const { stream, shardIds } = target()
-    const isMeant = ({ fault }: FaultRule): boolean => fault !== 'reset' || operation !== SUBSCRIBE
+    const isMeant = ({ fault }: FaultRule): boolean =>
+      !strikesSubscription(fault) || (fault === 'reset' && operation !== SUBSCRIBE)
     for (const { rule } of this.#striking(operation, stream, shardIds, isMeant)) {
       if (rule.fault === 'delay') effect.delayMs += rule.delayMs ?? 0
       else if (rule.fault === 'reset') effect.isReset = true
@@ -94,15 +95,16 @@ export class Faults {
         // The other entries are none of that shard's business.
         const code = rule.fault === 'throttle' ? 'ProvisionedThroughputExceededException' : 'InternalFailure'
         for (const index of entriesOf(rule, shardIds)) effect.failing.set(index, code)
-      } else effect.error ??= rule.fault === 'throttle' ? throttled(operation) : internalError()
+      } else effect.error ??= rule.fault === 'throttle' ? throttled(operation) : internalFailure()
     }
     return effect
   }
 
-  /** Whether a running subscription breaks before its next event. */
-  breaksSubscription(stream: string, shardId: string): boolean {
-    if (this.#set.size === 0) return false
-    return this.#striking(SUBSCRIBE, stream, [shardId], (rule) => rule.fault === 'reset').length > 0
+  /** What happens to a running subscription instead of its next event: of several faults, the one that was set first. */
+  strikeSubscription(stream: string, shardId: string): SubscriptionFault | undefined {
+    if (this.#set.size === 0) return undefined
+    const striking = this.#striking(SUBSCRIBE, stream, [shardId], ({ fault }) => strikesSubscription(fault))
+    return striking.map(({ rule }) => rule.fault).find(strikesSubscription)
   }
 
   #striking(
@@ -142,8 +144,4 @@ function entriesOf({ shardId }: FaultRule, shardIds: readonly string[]): number[
 
 function throttled(operation: string): ServiceError {
   return DATA_OPERATIONS.has(operation) ? throughputExceeded('Rate exceeded.') : limitExceeded('Rate exceeded.')
-}
-
-function internalError(): ServiceError {
-  return new ServiceError('InternalFailureException', 'Internal service failure.', 500)
 }

@@ -12,6 +12,11 @@ import type { ServerClock } from './server-clock.ts'
 const HTTP2_PREFACE = 'PRI '
 /** Node's default of 64 KiB halves what one connection can send. */
 const HTTP2_WINDOW_BYTES = 4 * 2 ** 20
+/**
+ * In MB. Beyond Node's default of 10, which ten subscriptions that nobody reads take up with an event each, requests on the same
+ * connection are refused.
+ */
+const HTTP2_SESSION_MEMORY = 4_096
 /** Node's default of 5 s closes connections under clients that beat every few seconds. */
 const KEEP_ALIVE_MS = 60_000
 
@@ -66,7 +71,10 @@ type ConnectionListener = (socket: Socket) => void
  */
 function connectionListener(listener: RequestListener): ConnectionListener {
   const http1 = createHttp1Server({ keepAliveTimeout: KEEP_ALIVE_MS }, listener)
-  const http2 = createHttp2Server({ settings: { initialWindowSize: HTTP2_WINDOW_BYTES } }, listener)
+  const http2 = createHttp2Server(
+    { settings: { initialWindowSize: HTTP2_WINDOW_BYTES }, maxSessionMemory: HTTP2_SESSION_MEMORY },
+    listener,
+  )
   http2.on('session', (session: ServerHttp2Session) => {
     // A connection has a window of its own beside those of its streams.
     session.setLocalWindowSize(HTTP2_WINDOW_BYTES)

@@ -5,7 +5,7 @@ import { breakOff, type HttpResponse, isGone, send } from './http-response.ts'
 import type { KinesisModel } from './kinesis-model.ts'
 import { protocolFor } from './protocol.ts'
 import type { ServerClock } from './server-clock.ts'
-import { ServiceError } from './service-error.ts'
+import { internalFailure, ServiceError } from './service-error.ts'
 
 type HttpRequest = IncomingMessage | Http2ServerRequest
 export type RequestListener = (request: HttpRequest, response: HttpResponse) => void
@@ -65,8 +65,7 @@ async function handle(
   } catch (error) {
     if (response.headersSent) throw error
     // Anything else is a fault of this server, which a client should see as one of the service.
-    const { type, message, status } =
-      error instanceof ServiceError ? error : new ServiceError('InternalFailureException', String(error), 500)
+    const { type, message, status } = error instanceof ServiceError ? error : internalFailure(String(error))
     response.setHeader('x-amzn-errortype', type)
     send(response, status, protocol.contentType, protocol.encode({ __type: type, message }))
   }

@@ -42,6 +42,10 @@ export function throughputExceeded(message: string): ServiceError {
   return new ServiceError('ProvisionedThroughputExceededException', message)
 }
 
+export function internalFailure(message = 'Internal service failure.'): ServiceError {
+  return new ServiceError('InternalFailureException', message, 500)
+}
+
 /** How the service's messages name a stream. */
 export function streamLabel(name: string): string {
   return `stream ${name} under account ${ACCOUNT}`

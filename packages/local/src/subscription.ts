@@ -1,7 +1,8 @@
+import type { SubscriptionFault } from './fault-rule.ts'
 import { type Batch, type ChildShard, type KinesisRecord, readBatch } from './read-batch.ts'
 import { continuationAfter } from './sequence-numbers.ts'
 import type { Service } from './service.ts'
-import type { ServiceError } from './service-error.ts'
+import { internalFailure, type ServiceError } from './service-error.ts'
 import type { Shard } from './shard.ts'
 import type { FanOut, StreamConsumer } from './stream-consumer.ts'
 
@@ -54,6 +55,8 @@ export class Subscription {
   #heartbeatMs: number
   #ended = false
   #isLost = false
+  /** By a fault: nothing of it reaches the reader any more, be it its end. */
+  #isStalled = false
   #error: ServiceError | undefined
   #listener: () => void = () => {}
 
@@ -71,10 +74,11 @@ export class Subscription {
 
   /**
    * Nothing more comes: five minutes are over, the shard has ended (its last event had ChildShards), another subscription
-   * took over, the stream or the consumer was deleted, the connection was broken by a fault, or it was closed.
+   * took over, the stream or the consumer was deleted, a fault ended it or broke the connection, or it was closed. One that a
+   * fault has stalled never says so.
    */
   get ended(): boolean {
-    return this.#ended
+    return this.#ended && !this.#isStalled
   }
 
   /** If it ended by an error, what to send as an exception event. */
@@ -89,7 +93,7 @@ export class Subscription {
 
   /** When, by `monotonicMs`, something falls due by time alone. */
   get dueMs(): number {
-    if (this.#ended) return Number.POSITIVE_INFINITY
+    if (this.#ended || this.#isStalled) return Number.POSITIVE_INFINITY
     const { stream, lifecycle } = this.#consumer
     return Math.max(
       this.#startMs,
@@ -105,15 +109,14 @@ export class Subscription {
   /** The next event that is due now. Call it until it gives undefined. */
   next(): SubscribeToShardEvent | undefined {
     const { monotonicMs } = this.#service
-    if (this.#ended || monotonicMs < this.#startMs) return undefined
+    if (this.#ended || this.#isStalled || monotonicMs < this.#startMs) return undefined
     this.#service.settle(this.#consumer.stream)
     if (monotonicMs >= this.#endMs) this.close()
     if (this.#ended || monotonicMs < this.#eventDueMs(monotonicMs)) return undefined
-    if (this.#service.faults.breaksSubscription(this.#consumer.stream.name, this.#shard.id)) {
-      this.lose()
-      return undefined
-    }
-    return this.#event(monotonicMs)
+    const fault = this.#service.faults.strikeSubscription(this.#consumer.stream.name, this.#shard.id)
+    if (fault === undefined) return this.#event(monotonicMs)
+    this.#suffer(fault)
+    return undefined
   }
 
   /** Ends it without an error. */
@@ -126,7 +129,7 @@ export class Subscription {
   /** Ends it with an error that the reader is told. */
   fail(error: ServiceError): void {
     if (this.#ended) return
-    this.#error = error
+    if (!this.#isStalled) this.#error = error
     this.close()
     this.#listener()
   }
@@ -135,6 +138,13 @@ export class Subscription {
   lose(): void {
     this.#isLost = true
     this.close()
+  }
+
+  #suffer(fault: SubscriptionFault): void {
+    if (fault === 'stall') this.#isStalled = true
+    else if (fault === 'reset') this.lose()
+    else if (fault === 'errorEvent') this.fail(internalFailure())
+    else this.close()
   }
 
   #event(nowMs: number): SubscribeToShardEvent {

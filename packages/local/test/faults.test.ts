@@ -106,6 +106,67 @@ describe.each(clients)('over %s', (_, settings) => {
   })
 })
 
+/** Registers a consumer and gives what subscribes it to a shard: the events after the first. */
+async function subscriber(kinesis: KinesisClient) {
+  const { StreamDescriptionSummary } = await kinesis.send(new DescribeStreamSummaryCommand({ StreamName: 'orders' }))
+  const { Consumer } = await kinesis.send(
+    new RegisterStreamConsumerCommand({ StreamARN: StreamDescriptionSummary!.StreamARN, ConsumerName: 'app' }),
+  )
+  return async (ShardId = 'shardId-000000000000') => {
+    const StartingPosition = { Type: 'LATEST' } as const
+    const { EventStream } = await kinesis.send(
+      new SubscribeToShardCommand({ ConsumerARN: Consumer!.ConsumerARN, ShardId, StartingPosition }),
+    )
+    const events = EventStream![Symbol.asyncIterator]()
+    await events.next()
+    return events
+  }
+}
+
+describe.each(clients)('a running subscription over %s', (_, settings) => {
+  let local: Local
+  let kinesis: KinesisClient
+  beforeEach(async () => {
+    local = await startLocal({ streams: { orders: 1 }, limits: false, dynamodb: false, clock: 'manual' })
+    kinesis = new KinesisClient({ ...local.kinesis, ...settings(), maxAttempts: 1 })
+  })
+  afterEach(async () => {
+    kinesis.destroy()
+    await local.stop()
+  })
+
+  test('ends with an error by errorEvent, and as after its five minutes by earlyEnd', async () => {
+    const subscribe = await subscriber(kinesis)
+    const failing = await subscribe()
+    await local.faults.add({ fault: 'errorEvent', count: 1 })
+    await kinesis.send(putting(1))
+    await expect(failing.next()).rejects.toMatchObject({ name: 'InternalFailureException' })
+    const ending = await subscribe()
+    await local.faults.add({ fault: 'earlyEnd', count: 1 })
+    await kinesis.send(putting(1))
+    expect(await ending.next()).toEqual({ done: true, value: undefined })
+  })
+
+  test('is silent by stall, until its client gives it up', async () => {
+    const subscribe = await subscriber(kinesis)
+    const stalled = await subscribe()
+    const stall = await local.faults.add({ fault: 'stall', count: 1 })
+    let hasCome = false
+    void stalled.next().then(
+      () => {
+        hasCome = true
+      },
+      () => undefined,
+    )
+    await local.clock.advance(5 * 60_000)
+    expect(await stall.hits()).toBe(1)
+    const next = await subscribe()
+    await kinesis.send(putting(1))
+    expect((await next.next()).value?.SubscribeToShardEvent?.Records).toHaveLength(1)
+    expect(hasCome).toBe(false)
+  })
+})
+
 test('a rule that makes no sense is refused with what was expected', async () => {
   await using local = await startLocal({ dynamodb: false })
   await expect(local.faults.add({ fault: 'delay' })).rejects.toThrow(TypeError)
@@ -128,22 +189,7 @@ test('a broken subscription takes no other along on its HTTP/2 connection', asyn
   await using local = await startLocal({ streams: { orders: 2 }, limits: false, dynamodb: false, clock: 'manual' })
   const kinesis = new KinesisClient(local.kinesis)
   try {
-    const { StreamDescriptionSummary } = await kinesis.send(new DescribeStreamSummaryCommand({ StreamName: 'orders' }))
-    const { Consumer } = await kinesis.send(
-      new RegisterStreamConsumerCommand({ StreamARN: StreamDescriptionSummary!.StreamARN, ConsumerName: 'app' }),
-    )
-    const subscribe = async (ShardId: string) => {
-      const { EventStream } = await kinesis.send(
-        new SubscribeToShardCommand({
-          ConsumerARN: Consumer!.ConsumerARN,
-          ShardId,
-          StartingPosition: { Type: 'LATEST' },
-        }),
-      )
-      const events = EventStream![Symbol.asyncIterator]()
-      await events.next()
-      return events
-    }
+    const subscribe = await subscriber(kinesis)
     const broken = await subscribe('shardId-000000000000')
     const whole = await subscribe('shardId-000000000001')
     await local.faults.add({ fault: 'reset', operation: 'SubscribeToShard', shardId: 'shardId-000000000000' })

@@ -1,3 +1,5 @@
+import { once } from 'node:events'
+import { type ClientHttp2Stream, connect, type IncomingHttpHeaders, type IncomingHttpStatusHeader } from 'node:http2'
 import { Agent } from 'node:https'
 import { getCACertificates, setDefaultCACertificates } from 'node:tls'
 import {
@@ -179,6 +181,45 @@ describe.each(clients)('with %s of the SDK', (_, settings) => {
       kinesis.destroy()
     }
   })
+})
+
+test('any number of subscriptions that nobody reads leave room for other requests on their connection', async () => {
+  const shards = 24
+  await using local = await startLocal({ streams: { orders: shards }, dynamodb: false, limits: false })
+  const session = connect(local.kinesisEndpoint, { settings: { initialWindowSize: 1_024 } })
+  const opened: ClientHttp2Stream[] = []
+  const ask = (operation: string, request: object): ClientHttp2Stream => {
+    const stream = session.request({
+      ':method': 'POST',
+      'content-type': 'application/x-amz-json-1.1',
+      'x-amz-target': `Kinesis_20131202.${operation}`,
+    })
+    opened.push(stream)
+    return stream.end(JSON.stringify(request))
+  }
+  const statusOf = async (stream: ClientHttp2Stream): Promise<number | undefined> => {
+    const [headers] = (await once(stream, 'response')) as [IncomingHttpHeaders & IncomingHttpStatusHeader]
+    return headers[':status']
+  }
+  const kinesis = new KinesisClient({ ...local.kinesis, requestHandler: new NodeHttpHandler() })
+  try {
+    const { ConsumerARN } = await consumerOf(kinesis, 'orders')
+    for (let shard = 0; shard < shards; shard++) {
+      const ExplicitHashKey = String((2n ** 128n / BigInt(shards)) * BigInt(shard) + 1_000n)
+      const Records = [{ PartitionKey: 'k', ExplicitHashKey, Data: Buffer.alloc(2 ** 20 - 1) }]
+      await kinesis.send(new PutRecordsCommand({ StreamName: 'orders', Records }))
+    }
+    for (let shard = 0; shard < shards; shard++) {
+      const ShardId = `shardId-${String(shard).padStart(12, '0')}`
+      const StartingPosition = { Type: 'TRIM_HORIZON' }
+      expect(await statusOf(ask('SubscribeToShard', { ConsumerARN, ShardId, StartingPosition }))).toBe(200)
+      expect(await statusOf(ask('ListStreams', {}))).toBe(200)
+    }
+  } finally {
+    for (const stream of opened) stream.destroy()
+    session.destroy()
+    kinesis.destroy()
+  }
 })
 
 /** The server learns a little later that a client has gone. */
