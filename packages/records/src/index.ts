@@ -1,5 +1,6 @@
 export { AggregateBuilder, type AggregateBuilderOptions } from './aggregate-builder.ts'
 export { AGGREGATE_MAGIC, AGGREGATE_OVERHEAD_BYTES } from './aggregate-format.ts'
+export { type AggregateReader, type OpenedAggregate, openAggregate } from './aggregate-reader.ts'
 export { type Deaggregated, deaggregate } from './deaggregate.ts'
 export { RecordsError, type RecordsErrorCode } from './errors.ts'
 export { type HashKey, hashKeyOf, MAX_HASH_KEY, parseHashKey, tryParseHashKey } from './hash-key.ts'

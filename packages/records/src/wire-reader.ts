@@ -20,6 +20,7 @@ export class WireReader {
   /** A varint of up to 64 bits. Above 2^53 it is inexact, and above every length and index that can be right. */
   varint(): number {
     const bytes = this.bytes
+    if (this.at < this.end && bytes[this.at]! < 0x80) return bytes[this.at++]!
     let value = 0
     let scale = 1
     for (let count = 0; count < 10; count++) {
@@ -60,6 +61,10 @@ export class WireReader {
 
   /** Goes past the field whose tag was just read; groups, which nobody writes any more, included. */
   skip(tag: number): void {
+    if ((tag & 7) === LENGTH_DELIMITED) {
+      this.#forward(this.length())
+      return
+    }
     const openGroups: number[] = []
     let current = tag
     for (;;) {
