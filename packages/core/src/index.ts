@@ -2,6 +2,7 @@ export { type Backoff, backoffMs, type Random } from './backoff.ts'
 export { type Clock, systemClock } from './clock.ts'
 export { type Codec, CodecError, type CodecErrorOptions, type Encoder, encoder, encoderOf } from './codec.ts'
 export { ShardwiseError, type ShardwiseErrorOptions } from './errors.ts'
+export { createFanOutClient } from './fan-out-client.ts'
 export { createKinesisClient } from './kinesis-client.ts'
 export { defaultLogger, type Logger, silentLogger } from './logger.ts'
 export {

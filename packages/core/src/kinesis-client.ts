@@ -1,5 +1,6 @@
 import { KinesisClient, type KinesisClientConfig } from '@aws-sdk/client-kinesis'
 import { NodeHttpHandler, type NodeHttpHandlerOptions } from '@smithy/node-http-handler'
+import { readGetRecordsData } from './get-records-data.ts'
 import { writePutRecordsBodies } from './put-records-body.ts'
 
 export interface KinesisClientOptions {
@@ -21,9 +22,7 @@ export function createKinesisClient(
   config: KinesisClientConfig = {},
   { requestTimeoutMs = 30_000 }: KinesisClientOptions = {},
 ): KinesisClient {
-  const { requestHandler, ...given } = Object.fromEntries(
-    Object.entries(config).filter(([, value]) => value !== undefined),
-  ) as KinesisClientConfig
+  const { requestHandler, ...given } = withoutUndefined(config)
   const client = new KinesisClient({
     maxAttempts: 1,
     ...given,
@@ -38,11 +37,19 @@ export function createKinesisClient(
           ...(requestHandler as NodeHttpHandlerOptions | undefined),
         }),
   })
-  if (config.protocol === undefined) writePutRecordsBodies(client)
+  if (config.protocol === undefined) {
+    writePutRecordsBodies(client)
+    readGetRecordsData(client)
+  }
   return client
 }
 
-function isHandler(
+/** So that what isn't set doesn't hide a default. */
+export function withoutUndefined<T extends object>(settings: T): T {
+  return Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined)) as T
+}
+
+export function isHandler(
   handler: KinesisClientConfig['requestHandler'],
 ): handler is Extract<KinesisClientConfig['requestHandler'], { handle: unknown }> {
   return typeof (handler as { handle?: unknown } | undefined)?.handle === 'function'
