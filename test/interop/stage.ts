@@ -10,7 +10,7 @@ import {
   SplitShardCommand,
 } from '@aws-sdk/client-kinesis'
 import { createKinesisClient, listShards, type Shard } from '@shardwise/core'
-import { type Local, startLocal } from '@shardwise/local'
+import { type Local, type LocalOptions, startLocal } from '@shardwise/local'
 import { Producer } from '@shardwise/producer'
 import { expect } from 'vitest'
 import { type DynamoDBLocal, startDynamoDBLocal } from './dynamodb-local.ts'
@@ -32,11 +32,11 @@ const FAILOVER_MS = 3_000
 export class Stage implements AsyncDisposable {
   readonly application: string
   readonly log: EventLog
+  readonly local: Local
+  readonly kinesis: KinesisClient
   readonly #streams: readonly string[]
-  readonly #local: Local
   readonly #dynamodb: DynamoDBLocal
   readonly #folder: string
-  readonly #kinesis: KinesisClient
   readonly #producer: Producer
   readonly #around: Surroundings
   readonly #workers: Worker[] = []
@@ -47,11 +47,11 @@ export class Stage implements AsyncDisposable {
   private constructor(application: string, streams: readonly string[], local: Local, dynamodb: DynamoDBLocal) {
     this.application = application
     this.#streams = streams.map(nameOf)
-    this.#local = local
+    this.local = local
     this.#dynamodb = dynamodb
     this.#folder = mkdtempSync(join(tmpdir(), 'shardwise-interop-'))
     this.log = new EventLog(join(this.#folder, 'events'))
-    this.#kinesis = createKinesisClient(local.kinesis)
+    this.kinesis = createKinesisClient(local.kinesis)
     this.#producer = new Producer({
       clientConfig: local.kinesis,
       rateLimit: Number.POSITIVE_INFINITY,
@@ -68,11 +68,17 @@ export class Stage implements AsyncDisposable {
     }
   }
 
-  static async open(application: string, shards: number, streams: readonly string[] = [ORDERS]): Promise<Stage> {
+  static async open(
+    application: string,
+    shards: number,
+    streams: readonly string[] = [ORDERS],
+    options: Pick<LocalOptions, 'clock' | 'limits'> = {},
+  ): Promise<Stage> {
     const local = await startLocal({
       streams: Object.fromEntries(streams.map((stream) => [stream, shards])),
       limits: false,
       dynamodb: false,
+      ...options,
     })
     const known = streams.length === 1 ? streams : await identifiers(local, streams)
     return new Stage(application, known, local, await startDynamoDBLocal(local.kinesis))
@@ -128,7 +134,7 @@ export class Stage implements AsyncDisposable {
 
   /** The open shards of one stream, by their hash keys. */
   async #shardsOf(stream: string): Promise<Shard[]> {
-    const shards = await listShards(this.#kinesis, stream, { filter: { Type: 'AT_LATEST' } })
+    const shards = await listShards(this.kinesis, stream, { filter: { Type: 'AT_LATEST' } })
     return shards.sort((a, b) => (a.hashRange.start < b.hashRange.start ? -1 : 1))
   }
 
@@ -136,7 +142,7 @@ export class Stage implements AsyncDisposable {
   async split(stream = ORDERS): Promise<string> {
     const [{ shardId, hashRange }] = (await this.#shardsOf(stream)) as [Shard]
     const middle = (hashRange.start + hashRange.end) / 2n
-    await this.#kinesis.send(
+    await this.kinesis.send(
       new SplitShardCommand({ StreamName: stream, ShardToSplit: shardId, NewStartingHashKey: String(middle) }),
     )
     return shardId
@@ -145,7 +151,7 @@ export class Stage implements AsyncDisposable {
   /** Merges the last two open shards of a stream. */
   async merge(stream = ORDERS): Promise<void> {
     const [low, high] = (await this.#shardsOf(stream)).slice(-2) as [Shard, Shard]
-    await this.#kinesis.send(
+    await this.kinesis.send(
       new MergeShardsCommand({ StreamName: stream, ShardToMerge: low.shardId, AdjacentShardToMerge: high.shardId }),
     )
   }
@@ -290,9 +296,9 @@ export class Stage implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all(this.#workers.filter(({ runs }) => runs).map((worker) => worker.kill()))
     await this.#producer.close()
-    this.#kinesis.destroy()
+    this.kinesis.destroy()
     await this.#dynamodb[Symbol.asyncDispose]()
-    await this.#local.stop()
+    await this.local.stop()
     this.log.close()
     for (const [what, ms] of this.#measured) {
       process.stdout.write(`${this.application}: ${what}: ${(ms / 1000).toFixed(1)} s\n`)

@@ -23,6 +23,7 @@ import software.amazon.awssdk.services.kinesis.KinesisAsyncClient;
 import software.amazon.kinesis.common.ConfigsBuilder;
 import software.amazon.kinesis.common.InitialPositionInStream;
 import software.amazon.kinesis.common.InitialPositionInStreamExtended;
+import software.amazon.kinesis.common.KinesisClientUtil;
 import software.amazon.kinesis.common.StreamConfig;
 import software.amazon.kinesis.common.StreamIdentifier;
 import software.amazon.kinesis.coordinator.CoordinatorConfig;
@@ -46,8 +47,8 @@ import software.amazon.kinesis.retrieval.polling.PollingConfig;
  * line {@code stop} or a SIGTERM, and dies with whoever holds the other end of its standard input.
  *
  * <p>Arguments are {@code name=value}: kinesis, dynamodb (endpoints), application, streams (one name, or several identifiers with
- * commas between them), worker, failoverMs, and optionally clientVersion (a constant of the KCL 3's ClientVersionConfig) and cpu
- * (a load in per cent, to be told instead of nothing).
+ * commas between them), worker, failoverMs, and optionally clientVersion (a constant of the KCL 3's ClientVersionConfig), cpu (a load
+ * in per cent, to be told instead of nothing) and retrieval (fanOut, the KCL's own default, instead of polling).
  */
 public final class Worker {
   public static void main(String[] args) throws Exception {
@@ -97,7 +98,12 @@ public final class Worker {
   private static Scheduler scheduler(Map<String, String> given, Commands commands) throws Exception {
     StreamTracker streams = streams(given.get("streams").split(","));
     long failoverMs = Long.parseLong(given.get("failoverMs"));
-    KinesisAsyncClient kinesis = client(KinesisAsyncClient.builder(), given.get("kinesis"));
+    boolean isFanOut = "fanOut".equals(given.get("retrieval"));
+    KinesisAsyncClient kinesis =
+        isFanOut
+            // The KCL's own settings, HTTP/2 among them.
+            ? KinesisClientUtil.createKinesisAsyncClient(at(KinesisAsyncClient.builder(), given.get("kinesis")))
+            : client(KinesisAsyncClient.builder(), given.get("kinesis"));
     DynamoDbAsyncClient dynamodb = client(DynamoDbAsyncClient.builder(), given.get("dynamodb"));
     // Metrics are off; nobody listens there.
     CloudWatchAsyncClient cloudwatch = client(CloudWatchAsyncClient.builder(), "http://127.0.0.1:9");
@@ -167,9 +173,12 @@ public final class Worker {
       set(utilization, "workerMetricList", List.of(load));
     }
 
-    PollingConfig polling = new PollingConfig(kinesis).idleTimeBetweenReadsInMillis(250);
-    if (!streams.isMultiStream()) polling.streamName(given.get("streams"));
-    RetrievalConfig retrieval = configs.retrievalConfig().retrievalSpecificConfig(polling);
+    RetrievalConfig retrieval = configs.retrievalConfig();
+    if (!isFanOut) {
+      PollingConfig polling = new PollingConfig(kinesis).idleTimeBetweenReadsInMillis(250);
+      if (!streams.isMultiStream()) polling.streamName(given.get("streams"));
+      retrieval.retrievalSpecificConfig(polling);
+    }
     MetricsConfig metrics = configs.metricsConfig().metricsFactory(new NullMetricsFactory());
     ProcessorConfig processor = configs.processorConfig();
     return new Scheduler(
@@ -197,16 +206,20 @@ public final class Worker {
   }
 
   private static <B extends AwsClientBuilder<B, C> & AwsAsyncClientBuilder<B, C>, C> C client(B builder, String endpoint) {
-    return builder
-        .endpointOverride(URI.create(endpoint))
-        .region(Region.US_EAST_1)
-        .credentialsProvider(StaticCredentialsProvider.create(AwsBasicCredentials.create("local", "local")))
+    return at(builder, endpoint)
         .httpClientBuilder(
             NettyNioAsyncHttpClient.builder()
                 .protocol(Protocol.HTTP1_1)
                 .maxConcurrency(100)
                 .connectionAcquisitionTimeout(Duration.ofSeconds(30)))
         .build();
+  }
+
+  private static <B extends AwsClientBuilder<B, C>, C> B at(B builder, String endpoint) {
+    return builder
+        .endpointOverride(URI.create(endpoint))
+        .region(Region.US_EAST_1)
+        .credentialsProvider(StaticCredentialsProvider.create(AwsBasicCredentials.create("local", "local")));
   }
 
   private static Object get(Object from, String name) throws ReflectiveOperationException {
