@@ -147,6 +147,9 @@ export class ConsumerMeter {
       yield { key: 'leases', attributes: ofApplication, value: leases.length }
       yield { key: 'leasesUnheld', attributes: ofApplication, value: unheld.length }
     }
+    for (const { subscriptions, ofWorker: attributes } of this.#streams.values()) {
+      if (subscriptions !== undefined) yield { key: 'subscriptions', attributes, value: subscriptions }
+    }
     for (const { stream, shardId, ...shard } of shards) {
       const meter = this.of(stream)
       const attributes = meter.ofShard(shardId)

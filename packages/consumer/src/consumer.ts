@@ -1,9 +1,17 @@
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
-import { backoffMs, classifyError, createKinesisClient, errorCode, type Kinesis } from '@shardwise/core'
+import {
+  backoffMs,
+  classifyError,
+  createFanOutClient,
+  createKinesisClient,
+  errorCode,
+  type Kinesis,
+} from '@shardwise/core'
 import type { Position } from '@shardwise/records'
 import { ConsumerMeter } from './consumer-meter.ts'
 import { createFleet } from './create-fleet.ts'
 import { ConsumerError } from './errors.ts'
+import { FanOut } from './fan-out.ts'
 import type { Fleet } from './fleet.ts'
 import type { EachRecord } from './handler-pool.ts'
 import type { DynamoDB } from './items-table.ts'
@@ -12,6 +20,7 @@ import { openTable } from './open-table.ts'
 import { type ConsumerOptions, type ResolvedOptions, resolveOptions } from './options.ts'
 import type { ShardConsumer, ShardStatus } from './shard-consumer.ts'
 import { shardsOf } from './shard-list.ts'
+import { StreamFinder } from './stream-finder.ts'
 import { oneStream, SeveralStreams, type Streams } from './streams.ts'
 import { Telemetry } from './telemetry.ts'
 
@@ -67,6 +76,7 @@ export class Consumer {
   #streams: Streams | undefined
   #fleet: Fleet<ShardConsumer> | undefined
   #running: Promise<void> | undefined
+  #isOver = false
 
   /** @throws {OptionError} for an option that is unknown, missing, or not what it must be */
   constructor(options: ConsumerOptions) {
@@ -78,7 +88,7 @@ export class Consumer {
   /**
    * Consumes until {@link close}; then resolves. The process can exit afterwards.
    *
-   * @throws {ConsumerError} `ERR_STREAM`, `ERR_TABLE` or `ERR_ACCESS` for what trying again can't mend; `ERR_STATE` if it runs
+   * @throws {ConsumerError} `ERR_STREAM`, `ERR_TABLE`, `ERR_CONSUMER` or `ERR_ACCESS` for what trying again can't mend; `ERR_STATE` if it runs
    *   or ran before, or another worker has started under its `workerId`
    */
   run(handlers: Handlers): Promise<void> {
@@ -93,7 +103,9 @@ export class Consumer {
         new ConsumerError('ERR_STATE', `A consumer runs once, and ${got}. Make a new Consumer to run again.`),
       )
     }
-    this.#running = this.#run(handlers)
+    this.#running = this.#run(handlers).finally(() => {
+      this.#isOver = true
+    })
     return this.#running
   }
 
@@ -116,6 +128,45 @@ export class Consumer {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
+  }
+
+  /**
+   * Deletes the consumers that were registered for fan-out with the application's streams, `consumerName` or `consumerArn`, so
+   * that they are billed for no longer. Nothing else does. For an application that is retired, or reads by polling again: stop all its
+   * workers first, or that they read by fan-out; one that still does registers its consumer anew. A stream that was removed from
+   * the application, or deleted, is not looked for.
+   *
+   * @returns the streams, by name or ARN, that had such a consumer
+   * @throws {ConsumerError} `ERR_STATE` while this one runs; `ERR_STREAM` or `ERR_ACCESS` for what trying again can't mend
+   */
+  async deregister({
+    signal = new AbortController().signal,
+  }: {
+    readonly signal?: AbortSignal
+  } = {}): Promise<string[]> {
+    if (this.#running !== undefined && !this.#isOver) {
+      throw new ConsumerError(
+        'ERR_STATE',
+        'The consumer runs: expected that it, and every other worker of the application, is closed before deregister().',
+      )
+    }
+    const { kinesisConfig } = this.#options
+    const own = this.#options.kinesis === undefined ? createKinesisClient(kinesisConfig) : undefined
+    const kinesis = this.#options.kinesis ?? own!
+    try {
+      const deregistered: string[] = []
+      for (const stream of await this.#chosenStreams(kinesis, signal)) {
+        const source = { stream, identifier: undefined, initialPosition: this.#options.initialPosition }
+        const consumer = this.#fanOut(kinesis, kinesis, true).consumerOf(source)
+        const was = await this.#whenReachable(`deregistering the consumer of ${stream}`, signal, () =>
+          consumer.deregister(signal),
+        )
+        if (was) deregistered.push(stream)
+      }
+      return deregistered
+    } finally {
+      own?.destroy()
+    }
   }
 
   /** What this worker holds, and what it knows of the others. */
@@ -145,14 +196,22 @@ export class Consumer {
     this.#telemetry = new Telemetry(logger, onEvent, { application, worker: workerId }, meter)
     const ownKinesis = this.#options.kinesis === undefined ? createKinesisClient(kinesisConfig) : undefined
     const ownDynamodb = this.#options.dynamodb === undefined ? this.#createDynamoDB(dynamodbConfig) : undefined
+    const ownSubscriber =
+      ownKinesis !== undefined && this.#options.retrieval === 'fanOut' ? createFanOutClient(kinesisConfig) : undefined
+    const kinesis = this.#options.kinesis ?? ownKinesis!
     try {
-      await this.#consume(eachRecord, this.#options.kinesis ?? ownKinesis!, this.#options.dynamodb ?? ownDynamodb!)
+      await this.#consume(eachRecord, {
+        kinesis,
+        subscriber: ownSubscriber ?? kinesis,
+        dynamodb: this.#options.dynamodb ?? ownDynamodb!,
+      })
     } catch (error) {
       const { aborted, reason } = this.#closing.signal
       if (!aborted || (error instanceof ConsumerError && error !== reason)) throw this.#explain(error)
     } finally {
       signal?.removeEventListener('abort', close)
       meter.close()
+      ownSubscriber?.destroy()
       ownKinesis?.destroy()
       ownDynamodb?.destroy()
     }
@@ -172,16 +231,26 @@ export class Consumer {
     })
   }
 
-  async #consume(eachRecord: EachRecord, kinesis: Kinesis, dynamodb: DynamoDB): Promise<void> {
+  async #consume(eachRecord: EachRecord, { kinesis, subscriber, dynamodb }: Clients): Promise<void> {
     const options = this.#options
     const telemetry = this.#telemetry
     const signal = this.#closing.signal
     const streams = await this.#findStreams(kinesis, signal)
     this.#streams = streams
+    const fanOut = options.retrieval === 'fanOut' ? this.#fanOut(kinesis, subscriber, !streams.areSeveral) : undefined
+    // One of several streams that may not be read is no reason to stop reading the others.
+    if (fanOut !== undefined && !streams.areSeveral) await fanOut.consumerOf(streams.sources[0]!).arn(signal)
     const table = await this.#whenReachable('opening the table', signal, () =>
       openTable({ ...options, dynamodb, telemetry }, signal),
     )
-    const fleet = createFleet(eachRecord, { table, kinesis, streams, options, telemetry })
+    const fleet = createFleet(eachRecord, {
+      table,
+      kinesis,
+      streams,
+      options,
+      telemetry,
+      ...(fanOut && { readersOf: fanOut.readersOf }),
+    })
     this.#fleet = fleet
     const watching = streams instanceof SeveralStreams ? streams.watch(signal) : undefined
     const hurry = (): void => {
@@ -196,6 +265,18 @@ export class Consumer {
       this.#closing.abort()
       await watching
     }
+  }
+
+  async #chosenStreams(kinesis: Kinesis, signal: AbortSignal): Promise<readonly string[]> {
+    const { stream, streams } = this.#options
+    if (stream !== undefined) return [stream]
+    const finder = new StreamFinder({ ...this.#options, selection: streams!, kinesis })
+    const { chosen } = await this.#whenReachable('looking for the streams', signal, () => finder.find(signal))
+    return chosen.map((each) => each.stream)
+  }
+
+  #fanOut(kinesis: Kinesis, subscriber: Kinesis, isRefusalFinal: boolean): FanOut {
+    return new FanOut({ kinesis, subscriber, options: this.#options, isRefusalFinal, telemetry: this.#telemetry })
   }
 
   /** They are asked for at the start, so that a wrong name or a missing permission shows at once. */
@@ -245,6 +326,12 @@ export class Consumer {
       { cause: error },
     )
   }
+}
+
+interface Clients {
+  readonly kinesis: Kinesis
+  readonly subscriber: Kinesis
+  readonly dynamodb: DynamoDB
 }
 
 const START_BACKOFF = { baseMs: 500, maxMs: 5_000 }

@@ -1,10 +1,13 @@
 import type { Kinesis } from '@shardwise/core'
+import { DescribedStream, type StreamFacts } from './described-stream.ts'
 import { Fleet } from './fleet.ts'
 import { type EachRecord, HandlerPool } from './handler-pool.ts'
 import type { ResolvedOptions } from './options.ts'
 import { Parents } from './parents.ts'
-import { type Retention, StreamRetention } from './retention.ts'
+import { PollingReader } from './polling-reader.ts'
+import { ReadAhead } from './read-ahead.ts'
 import { ShardConsumer } from './shard-consumer.ts'
+import type { ReaderOf } from './shard-reader.ts'
 import type { StreamSource } from './stream-source.ts'
 import type { Streams } from './streams.ts'
 import type { Table } from './table.ts'
@@ -17,7 +20,9 @@ export interface FleetParts {
   readonly options: ResolvedOptions
   readonly telemetry: Telemetry
   /** Default: asks the stream. */
-  readonly retentionOf?: ((source: StreamSource) => Retention) | undefined
+  readonly factsOf?: ((source: StreamSource) => StreamFacts) | undefined
+  /** Makes what makes the readers of a stream's shards. Default: they poll. */
+  readonly readersOf?: ((source: StreamSource) => ReaderOf) | undefined
 }
 
 /** A child is started within this time after its parents have ended. */
@@ -27,15 +32,24 @@ const MAX_PARENT_POLL_MS = 1_000
 interface StreamContext {
   readonly source: StreamSource
   readonly telemetry: StreamTelemetry
-  readonly retention: Retention
+  readonly facts: StreamFacts
+  readonly readerOf: ReaderOf
 }
 
 /** Puts a worker together: the fleet finds leases, a shard consumer lives for each, one pool runs all handlers. */
 export function createFleet(
   eachRecord: EachRecord,
-  { table, kinesis, streams, options, telemetry, retentionOf = askingFor(kinesis, options) }: FleetParts,
+  {
+    table,
+    kinesis,
+    streams,
+    options,
+    telemetry,
+    factsOf = askingFor(kinesis, options),
+    readersOf = () => (of) => new PollingReader(of),
+  }: FleetParts,
 ): Fleet<ShardConsumer> {
-  const { failoverTime, maxBufferedBytes } = options
+  const { failoverTime } = options
   const context = {
     ...options,
     table,
@@ -45,7 +59,7 @@ export function createFleet(
     // One of several streams that may not be read is no reason to stop reading the others.
     isRefusalFinal: !streams.areSeveral,
     parentPollMs: Math.min(MAX_PARENT_POLL_MS, failoverTime / 10),
-    bufferShare: (): number => maxBufferedBytes / Math.max(1, fleet.shards.length),
+    readAhead: new ReadAhead(options),
     onFailure: (doing: string, error: unknown) => telemetry.emit({ type: 'callFailed', doing, error }),
   }
   // By source, not by name: a stream that was made anew is another one.
@@ -53,7 +67,12 @@ export function createFleet(
   const contextOf = (source: StreamSource): StreamContext => {
     let found = contexts.get(source)
     if (found === undefined) {
-      found = { source, telemetry: telemetry.of(source.stream), retention: retentionOf(source) }
+      found = {
+        source,
+        telemetry: telemetry.of(source.stream),
+        facts: factsOf(source),
+        readerOf: readersOf(source),
+      }
       contexts.set(source, found)
     }
     return found
@@ -69,6 +88,6 @@ export function createFleet(
   return fleet
 }
 
-function askingFor(kinesis: Kinesis, options: ResolvedOptions): (source: StreamSource) => Retention {
-  return ({ stream }) => new StreamRetention({ ...options, kinesis, stream })
+function askingFor(kinesis: Kinesis, options: ResolvedOptions): (source: StreamSource) => StreamFacts {
+  return ({ stream }) => new DescribedStream({ ...options, kinesis, stream })
 }

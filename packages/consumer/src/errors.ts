@@ -3,10 +3,13 @@ import { errorCode, ShardwiseError, type ShardwiseErrorOptions } from '@shardwis
 /**
  * - `ERR_STATE`: a call that doesn't fit the consumer's life, such as a second `run`; or another worker has started under this
  *   one's `workerId`.
- * - `ERR_STREAM`: the stream doesn't exist, or no longer.
+ * - `ERR_STREAM`: the stream, or the shard asked for, doesn't exist, or no longer.
  * - `ERR_TABLE`: the application's table can't be used: it is another kind of table, was deleted, or workers that Shardwise can't
  *   run beside are using it.
  * - `ERR_ACCESS`: AWS refused a call for good, most often a missing permission.
+ * - `ERR_CONSUMER`: the registered consumer that fan-out subscribes with doesn't exist or can't be had.
+ * - `ERR_RECORD`: of `readShard` and `readStream`: a record can't be read: an aggregate that is damaged inside, or a
+ *   `from.sequenceNumber` that isn't one of the shard's.
  * - `ERR_LEASE_LOST`: reason of a handler's abort signal: another worker may read the shard now.
  * - `ERR_CLOSED`: reason of a handler's abort signal: the consumer stops and has waited long enough.
  * - `ERR_JSON`: `record.json()` on a record that isn't JSON.
@@ -16,6 +19,8 @@ export type ConsumerErrorCode =
   | 'ERR_STREAM'
   | 'ERR_TABLE'
   | 'ERR_ACCESS'
+  | 'ERR_CONSUMER'
+  | 'ERR_RECORD'
   | 'ERR_LEASE_LOST'
   | 'ERR_CLOSED'
   | 'ERR_JSON'

@@ -14,6 +14,7 @@ import {
   read,
   refusal,
   retention,
+  roomEvery,
   shardId,
 } from '../test/reading.ts'
 import { Telemetry } from './telemetry.ts'
@@ -58,7 +59,7 @@ describe('records that may have expired unread are told of', () => {
   })
 
   test('by a retention that is asked for as soon as reading starts', async () => {
-    read([], { room: () => new Promise(() => {}) })
+    read([], { readAhead: { reserve: () => new Promise(() => {}) } })
     await settle()
     expect(calls).toEqual([])
     expect(retention.looks).toBe(1)
@@ -81,7 +82,7 @@ describe('records that may have expired unread are told of', () => {
       })
       await settle()
       expect(order).toEqual([])
-      await clock.advance(200)
+      await clock.advance(205)
       expect(order).toEqual(['checkpointExpired', 'passed on', 'recordsRead'])
     })
 
@@ -89,7 +90,7 @@ describe('records that may have expired unread are told of', () => {
       read([behind(9, batch('n1')), behind(0, batch('n2'))], { checkpoint })
       await settle()
       expect(told()).toEqual([])
-      await clock.advance(200)
+      await clock.advance(205)
       expect(events).toEqual([
         { type: 'checkpointExpired', stream: 'flights', shardId, checkpoint: '5', found: undefined },
       ])
@@ -133,7 +134,7 @@ describe('records that may have expired unread are told of', () => {
   describe('from one answer to the next', () => {
     /** Reads two records, then nothing until `ms` have passed, then two more. */
     const pausedFor = async (ms: number, millisBehindLatest: number): Promise<void> => {
-      read([behind(millisBehindLatest, batch('n1', 1, 2)), behind(0, batch('n2', 8, 9))], { idleTimeBetweenReads: ms })
+      read([behind(millisBehindLatest, batch('n1', 1, 2)), behind(0, batch('n2', 8, 9))], { readAhead: roomEvery(ms) })
       await clock.advance(ms)
       expect(numbers()).toEqual(['1', '2', '8', '9'])
     }
@@ -185,7 +186,7 @@ describe('records that may have expired unread are told of', () => {
       read([behind(0, batch('n1', 1)), behind(0, batch('n2', 9))], { clock: suspended })
       await settle()
       sleptMs = DAY_MS
-      await suspended.advance(200)
+      await suspended.advance(205)
       expect(told()).toEqual(['1'])
     })
 
@@ -217,7 +218,7 @@ describe('records that may have expired unread are told of', () => {
       read(answers as Answer[])
       await clock.advance(10_000)
       slow.resolve(behind(0, batch('n1', 1)))
-      await clock.advance(200)
+      await clock.advance(205)
       expect(told()).toEqual(['1'])
     })
 
@@ -236,7 +237,7 @@ describe('records that may have expired unread are told of', () => {
 
     test('at most once a minute while the shard stays behind', async () => {
       const answers = Array.from({ length: 200 }, (_, index) => behind(DAY_MS, batch(`n${index}`, index)))
-      read(answers, { idleTimeBetweenReads: 1_000 })
+      read(answers, { readAhead: roomEvery(1_000) })
       await clock.advance(150_000)
       expect(told()).toEqual(['0', '60', '120'])
       expect(retention.asked).toBe(3)

@@ -1,5 +1,5 @@
 import type { Clock } from '@shardwise/core'
-import { MIN_RETENTION_MS, type Retention } from './retention.ts'
+import { MIN_RETENTION_MS, type Retention } from './described-stream.ts'
 import type { StreamTelemetry } from './telemetry.ts'
 
 export interface ExpiryWatchOptions {

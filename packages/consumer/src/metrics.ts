@@ -56,6 +56,9 @@ export interface MetricKinds {
   readonly timeBehindLatest: 'gauge'
   readonly getRecordsTime: 'histogram'
   readonly getShardIteratorTime: 'histogram'
+  readonly subscribeTime: 'histogram'
+  readonly subscriptions: 'up-down counter'
+  readonly subscriptionsBroken: 'counter'
   readonly kinesisRecordsRead: 'counter'
   readonly dataRead: 'counter'
   readonly userRecordsHandled: 'counter'
@@ -262,6 +265,31 @@ export const METRICS: { readonly [Key in keyof MetricKinds]: Metric & { readonly
     attributes: [...OF_STREAM, ERROR_TYPE],
     advice: CALL_SECONDS,
   },
+  subscribeTime: {
+    name: 'shardwise.consumer.subscribe_to_shard_time',
+    kcl: [],
+    kind: 'histogram',
+    unit: 's',
+    description: 'how long it took until a SubscribeToShard was answered; with error.type if it failed',
+    attributes: [...OF_STREAM, ERROR_TYPE],
+    advice: CALL_SECONDS,
+  },
+  subscriptions: {
+    name: 'shardwise.consumer.subscriptions',
+    kcl: [],
+    kind: 'up-down counter',
+    unit: '{subscription}',
+    description: 'subscriptions that the worker has open',
+    attributes: OF_WORKER_AND_STREAM,
+  },
+  subscriptionsBroken: {
+    name: 'shardwise.consumer.subscriptions_broken',
+    kcl: [],
+    kind: 'counter',
+    unit: '{subscription}',
+    description: 'subscriptions that broke off before the end of their five minutes',
+    attributes: [...OF_STREAM, ERROR_TYPE],
+  },
   kinesisRecordsRead: {
     name: 'shardwise.consumer.kinesis_records_read',
     kcl: [],
@@ -291,7 +319,8 @@ export const METRICS: { readonly [Key in keyof MetricKinds]: Metric & { readonly
     kcl: ['RecordProcessor.processRecords.Time'],
     kind: 'histogram',
     unit: 's',
-    description: 'from the answer of a GetRecords until the handler has finished everything in it',
+    description:
+      'from the answer of a GetRecords, or an event of a subscription, until the handler has finished everything in it',
     attributes: OF_SHARD,
     advice: HANDLING_SECONDS,
   },

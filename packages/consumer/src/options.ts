@@ -95,6 +95,22 @@ export interface ConsumerOptions {
    */
   readonly maxAheadRecords?: number | undefined
   /**
+   * How records are read: by `polling` (GetRecords), or by enhanced `fanOut` (SubscribeToShard), which is quicker, has a throughput of
+   * its own and is billed for. May be changed at any restart: the place is kept. See docs/fan-out.md. Default: `polling`, unlike
+   * the KCL's.
+   */
+  readonly retrieval?: 'polling' | 'fanOut' | undefined
+  /**
+   * With `fanOut`: the name of the consumer that is registered with each stream, unless it is already. Applications that read the
+   * same stream need names of their own. Default: `application`, as in the KCL.
+   */
+  readonly consumerName?: string | undefined
+  /**
+   * With `fanOut` and `stream`: a consumer that is registered already, to be used as it is; needed if the stream is another account's.
+   * Not together with `consumerName`.
+   */
+  readonly consumerArn?: string | undefined
+  /**
    * From one read of a shard to the next, in milliseconds. All applications that poll a shard share 5 reads a second. Default:
    * 200.
    */
@@ -144,7 +160,15 @@ export type ResolvedOptions = {
     readonly renewalInterval: number
   }
 
-type OptionalInside = 'stream' | 'streams' | 'kinesis' | 'kinesisConfig' | 'dynamodb' | 'dynamodbConfig' | 'onEvent'
+type OptionalInside =
+  | 'stream'
+  | 'streams'
+  | 'consumerArn'
+  | 'kinesis'
+  | 'kinesisConfig'
+  | 'dynamodb'
+  | 'dynamodbConfig'
+  | 'onEvent'
 
 const streamSelection: OptionCheck = (value) =>
   typeof value === 'function' ||
@@ -175,6 +199,15 @@ const tags: OptionCheck = (value) =>
 // Source: the API reference of CreateTable. An ARN names a table of another account.
 const TABLE_NAME = /^([\w.-]{3,255}|arn:.+)$/
 
+// Source: the API reference of RegisterStreamConsumer.
+const CONSUMER_NAME = /^[\w.-]{1,128}$/
+const CONSUMER_ARN = /^arn:[^:]+:kinesis:[^:]+:\d{12}:stream\/[\w.-]+\/consumer\/[\w.-]+:\d+$/
+
+const consumerArn: OptionCheck = (value) =>
+  CONSUMER_ARN.test(String(value))
+    ? undefined
+    : 'the ARN of a registered consumer (arn:aws:kinesis:REGION:ACCOUNT:stream/STREAM/consumer/NAME:CREATED)'
+
 /** @throws {OptionError} for an option that is unknown, missing, or not what it must be */
 export function resolveOptions(given: ConsumerOptions): ResolvedOptions {
   checkOptions<ConsumerOptions>(
@@ -201,6 +234,9 @@ export function resolveOptions(given: ConsumerOptions): ResolvedOptions {
       concurrency: integerFrom(1),
       maxBufferedBytes: integerFrom(1),
       maxAheadRecords: integerFrom(1),
+      retrieval: oneOf('polling', 'fanOut'),
+      consumerName: nonEmptyString,
+      consumerArn,
       idleTimeBetweenReads: numberFrom(0, 60_000),
       maxRecords: integerFrom(1, 10_000),
       dropMisplaced: boolean,
@@ -247,6 +283,7 @@ export function resolveOptions(given: ConsumerOptions): ResolvedOptions {
       `Consumer: option "${capacity}" is only for a table with tableBillingMode "PROVISIONED", got ${given.tableBillingMode ?? 'none, which is "PAY_PER_REQUEST"'}.`,
     )
   }
+  checkConsumer(given)
   const random = given.random ?? Math.random
   return {
     application: given.application,
@@ -270,6 +307,9 @@ export function resolveOptions(given: ConsumerOptions): ResolvedOptions {
     concurrency: given.concurrency ?? 64,
     maxBufferedBytes: given.maxBufferedBytes ?? 128 * 2 ** 20,
     maxAheadRecords: given.maxAheadRecords ?? 10_000,
+    retrieval: given.retrieval ?? 'polling',
+    consumerName: given.consumerName ?? given.application,
+    consumerArn: given.consumerArn,
     idleTimeBetweenReads: given.idleTimeBetweenReads ?? 200,
     maxRecords: given.maxRecords ?? 10_000,
     dropMisplaced: given.dropMisplaced ?? false,
@@ -283,4 +323,27 @@ export function resolveOptions(given: ConsumerOptions): ResolvedOptions {
     clock: given.clock ?? systemClock,
     random,
   }
+}
+
+/** What is registered with a stream, or was. */
+function checkConsumer({ application, stream, retrieval, consumerName, consumerArn: arn }: ConsumerOptions): void {
+  if (arn !== undefined) {
+    const [ofStream] = arn.split('/consumer/')
+    const isOfStream = stream === ofStream || stream === ofStream?.slice(ofStream.lastIndexOf('/') + 1)
+    if (isOfStream && consumerName === undefined) return
+    const got = isOfStream
+      ? `also "consumerName" ${JSON.stringify(consumerName)}`
+      : `"stream" ${JSON.stringify(stream)}`
+    throw new OptionError(
+      'consumerArn',
+      `Consumer: option "consumerArn" must come with the "stream" that it is of, and without "consumerName", got ${got}.`,
+    )
+  }
+  const name = consumerName ?? application
+  if (CONSUMER_NAME.test(name) || (retrieval !== 'fanOut' && consumerName === undefined)) return
+  throw new OptionError(
+    consumerName === undefined ? 'application' : 'consumerName',
+    `Consumer: the name of the registered consumer, by default the application's, must be 1 to 128 letters, digits, "_", "-" or ` +
+      `".", got ${JSON.stringify(name)}.`,
+  )
 }

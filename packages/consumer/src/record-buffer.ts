@@ -1,13 +1,13 @@
 import {
+  type AggregateReader,
   comparePositions,
-  deaggregate,
   type HashRange,
-  isMisplaced,
   isSentinel,
+  openAggregate,
   type Position,
-  type UserRecordView,
 } from '@shardwise/records'
 import { ConsumerRecord } from './consumer-record.ts'
+import type { Placement } from './described-stream.ts'
 
 /** A Kinesis record, as it was read. */
 export interface KinesisRecord {
@@ -41,37 +41,50 @@ export interface RecordBufferOptions {
   readonly hashRange: HashRange | undefined
   /** Where the shard was finished before; user records up to there are left out. */
   readonly checkpoint: Position
+  /** Whether misplaced records are left out, as far as it is known that hash keys decide where records go. */
   readonly dropMisplaced: boolean
+  /**
+   * Who decides on the shard of a record. Where it is the service, no record is misplaced; while it is unknown, those that seem to be
+   * aren't left out. Default: the hash key.
+   */
+  readonly placement?: (() => Placement) | undefined
   /** A place in the shard holds nothing to handle: an empty aggregate, or a record left out. */
   readonly onNothing: (sequenceNumber: string, subSequenceNumber: number) => void
   /** All user records of a Kinesis record have been taken. */
   readonly onTaken: (source: Source) => void
-  readonly onMisplaced: (sequenceNumber: string, count: number) => void
+  /** So many user records of a Kinesis record were misplaced; told when all of it has been taken. */
+  readonly onMisplaced: (sequenceNumber: string, count: number, dropped: boolean) => void
   /** A Kinesis record can't be read: the buffer gives nothing more until {@link RecordBuffer.retry}. */
   readonly onPoison: (sequenceNumber: string, reason: string, attempt: number) => void
 }
 
+/** The Kinesis record whose turn it is. */
 interface Opened {
   readonly source: Source
-  readonly records: readonly ConsumerRecord[]
-  /** The sub-sequence number of the end, if nothing is given out there. */
-  readonly emptyTail: number | undefined
+  /** Undefined: no aggregate. */
+  readonly reader: AggregateReader | undefined
+  /** The user record that the Kinesis record itself is, until it is given. */
+  lone: ConsumerRecord | undefined
+  /** The sub-sequence number of the end so far, if nothing is given out there. */
+  emptyTail: number | undefined
+  misplaced: number
+  /** Asked for when it matters. */
+  placement: Placement | undefined
 }
 
 /** What a Kinesis record costs in memory besides its data, roughly. */
 const RECORD_OVERHEAD_BYTES = 200
-/** Keys whose place is remembered: hashing one again costs half a microsecond. */
-const MAX_JUDGED_KEYS = 50_000
 
-/** Kinesis records in, user records out, in the shard's order. Takes aggregates apart only when their turn comes. */
+/**
+ * Kinesis records in, user records out, in the shard's order. An aggregate is checked when its turn comes, and each of its
+ * user records made only when its own comes.
+ */
 export class RecordBuffer {
   readonly #options: RecordBufferOptions
-  readonly #misplacedByKey = new Map<string, boolean>()
   #sources: Source[] = []
   /** The first of `#sources` that hasn't been opened; those before it wait to be cut off. */
   #head = 0
   #open: Opened | undefined
-  #cursor = 0
   /** Set until a record beyond the old checkpoint has come. */
   #finishedBefore: Position | undefined
   #poisonAttempts = 0
@@ -105,15 +118,10 @@ export class RecordBuffer {
         const source = this.#sources[this.#head]
         if (source === undefined || this.#poisonAttempts > 0 || !this.#openSource(source)) return undefined
       }
-      const { source, records, emptyTail } = this.#open!
-      const record = records[this.#cursor]
-      if (record !== undefined) {
-        this.#cursor++
-        return { record, source }
-      }
-      this.#open = undefined
-      if (emptyTail !== undefined) this.#options.onNothing(source.sequenceNumber, emptyTail)
-      this.#options.onTaken(source)
+      const open = this.#open!
+      const record = open.reader === undefined ? takeLone(open) : this.#nextOf(open, open.reader)
+      if (record !== undefined) return { record, source: open.source }
+      this.#close(open)
     }
   }
 
@@ -124,43 +132,67 @@ export class RecordBuffer {
   }
 
   #openSource(source: Source): boolean {
-    const content = deaggregate(source.data)
+    const content = openAggregate(source.data, this.#options.hashRange)
     if (content.kind === 'malformed') {
       this.#options.onPoison(source.sequenceNumber, content.reason, ++this.#poisonAttempts)
       return false
     }
     this.#cutOff()
-    this.#cursor = 0
-    this.#open = content.kind === 'raw' ? this.#openLone(source) : this.#openAggregate(source, content.records)
+    this.#open = {
+      source,
+      reader: content.kind === 'aggregate' ? content.reader : undefined,
+      lone: content.kind === 'aggregate' ? undefined : this.#loneOf(source),
+      emptyTail: undefined,
+      misplaced: 0,
+      placement: undefined,
+    }
     return true
   }
 
   // A lone record's explicit hash key isn't told by the service, so its place can't be judged.
-  #openLone(source: Source): Opened {
+  #loneOf(source: Source): ConsumerRecord | undefined {
     const { sequenceNumber, partitionKey, data } = source
-    if (this.#wasFinished(sequenceNumber, 0)) return { source, records: [], emptyTail: undefined }
-    return {
-      source,
-      records: [new ConsumerRecord(source, partitionKey, undefined, data, 0, false)],
-      emptyTail: undefined,
-    }
+    if (this.#wasFinished(sequenceNumber, 0)) return undefined
+    return new ConsumerRecord(source, partitionKey, undefined, data, 0, false)
   }
 
-  #openAggregate(source: Source, views: readonly UserRecordView[]): Opened {
-    const { sequenceNumber } = source
-    const records: ConsumerRecord[] = []
-    let emptyTail = views.length === 0 && !this.#wasFinished(sequenceNumber, 0) ? 0 : undefined
-    let misplacedCount = 0
-    for (const { partitionKey, explicitHashKey, data, subSequenceNumber } of views) {
-      if (this.#wasFinished(sequenceNumber, subSequenceNumber)) continue
-      const misplaced = this.#isMisplaced(partitionKey, explicitHashKey)
-      if (misplaced) misplacedCount++
-      emptyTail = misplaced && this.#options.dropMisplaced ? subSequenceNumber : undefined
-      if (emptyTail !== undefined) continue
-      records.push(new ConsumerRecord(source, partitionKey, explicitHashKey, data, subSequenceNumber, misplaced))
+  #nextOf(open: Opened, reader: AggregateReader): ConsumerRecord | undefined {
+    const { source } = open
+    while (reader.next()) {
+      const { subSequenceNumber } = reader
+      if (this.#wasFinished(source.sequenceNumber, subSequenceNumber)) continue
+      const misplaced = reader.misplaced && this.#placement(open) !== 'byService'
+      if (misplaced) open.misplaced++
+      if (misplaced && this.#drops(open)) {
+        open.emptyTail = subSequenceNumber
+        continue
+      }
+      open.emptyTail = undefined
+      const { partitionKey, explicitHashKey, data } = reader
+      return new ConsumerRecord(source, partitionKey, explicitHashKey, data, subSequenceNumber, misplaced)
     }
-    if (misplacedCount > 0) this.#options.onMisplaced(sequenceNumber, misplacedCount)
-    return { source, records, emptyTail }
+    return undefined
+  }
+
+  #close(open: Opened): void {
+    this.#open = undefined
+    const { onMisplaced, onNothing, onTaken } = this.#options
+    const { source, reader, misplaced } = open
+    const { sequenceNumber } = source
+    const isEmpty = reader?.subSequenceNumber === -1 && !this.#wasFinished(sequenceNumber, 0)
+    const emptyTail = isEmpty ? 0 : open.emptyTail
+    if (misplaced > 0) onMisplaced(sequenceNumber, misplaced, this.#drops(open))
+    if (emptyTail !== undefined) onNothing(sequenceNumber, emptyTail)
+    onTaken(source)
+  }
+
+  #placement(open: Opened): Placement {
+    open.placement ??= this.#options.placement?.() ?? 'byKey'
+    return open.placement
+  }
+
+  #drops(open: Opened): boolean {
+    return this.#options.dropMisplaced && this.#placement(open) === 'byKey'
   }
 
   /** Reading starts at the checkpoint itself, so the first records may have been finished before. */
@@ -169,19 +201,6 @@ export class RecordBuffer {
     if (comparePositions({ sequenceNumber, subSequenceNumber }, this.#finishedBefore) <= 0) return true
     this.#finishedBefore = undefined
     return false
-  }
-
-  #isMisplaced(partitionKey: string, explicitHashKey: string | undefined): boolean {
-    const range = this.#options.hashRange
-    if (range === undefined) return false
-    if (explicitHashKey !== undefined) return isMisplaced({ partitionKey, explicitHashKey }, range)
-    let misplaced = this.#misplacedByKey.get(partitionKey)
-    if (misplaced === undefined) {
-      misplaced = isMisplaced({ partitionKey }, range)
-      if (this.#misplacedByKey.size >= MAX_JUDGED_KEYS) this.#misplacedByKey.clear()
-      this.#misplacedByKey.set(partitionKey, misplaced)
-    }
-    return misplaced
   }
 
   #cutOff(): void {
@@ -194,4 +213,10 @@ export class RecordBuffer {
       this.#head = 0
     }
   }
+}
+
+function takeLone(open: Opened): ConsumerRecord | undefined {
+  const { lone } = open
+  open.lone = undefined
+  return lone
 }

@@ -1,14 +1,16 @@
 import { backoffMs, type Clock, type Kinesis, orAborted, type Random } from '@shardwise/core'
 import type { Position } from '@shardwise/records'
+import type { StreamFacts } from './described-stream.ts'
 import { ConsumerError } from './errors.ts'
 import type { HandlerPool, PoolShard } from './handler-pool.ts'
 import type { Lease } from './lease.ts'
 import type { LeaseHolder } from './lease-holder.ts'
 import type { Parents } from './parents.ts'
-import type { Retention } from './retention.ts'
+import type { ReadAhead, ShardPart } from './read-ahead.ts'
+import type { ChildShard } from './shard-children.ts'
 import { createChildLeases } from './shard-end.ts'
 import { ShardQueue, type Work } from './shard-queue.ts'
-import { type ChildShard, ShardReader } from './shard-reader.ts'
+import type { ReaderOf, ShardReader } from './shard-reader.ts'
 import type { StreamSource } from './stream-source.ts'
 import type { Table } from './table.ts'
 import type { StreamTelemetry } from './telemetry.ts'
@@ -53,7 +55,9 @@ export interface ShardConsumerContext {
   readonly telemetry: StreamTelemetry
   /** Told of calls for the lease that fail. */
   readonly onFailure: (doing: string, error: unknown) => void
-  readonly retention: Retention
+  readonly facts: StreamFacts
+  /** Makes what reads a shard. */
+  readonly readerOf: ReaderOf
   /** How often the lease is renewed at the least. */
   readonly renewalInterval: number
   /** How soon a checkpoint that has moved is written. */
@@ -67,8 +71,8 @@ export interface ShardConsumerContext {
   /** Whether to fail at the start if the shard may not be read. */
   readonly isRefusalFinal: boolean
   readonly dropMisplaced: boolean
-  /** This shard's part of the worker's memory, in bytes. */
-  readonly bufferShare: () => number
+  /** The worker's memory, of which the shard gets its part. */
+  readonly readAhead: ReadAhead
 }
 
 const RETRY_BACKOFF = { baseMs: 200, maxMs: 5_000 }
@@ -81,7 +85,6 @@ export class ShardConsumer {
   readonly #holder: LeaseHolder
   readonly #context: ShardConsumerContext
   readonly #queue: ShardQueue
-  readonly #reader: ShardReader
   readonly #poolShard: PoolShard
   readonly #progress = new Wakeup()
   /** Aborted when nothing new is to be begun: lost, handed off, given back. */
@@ -92,6 +95,8 @@ export class ShardConsumer {
   readonly #hurry = new AbortController()
   readonly #over = new AbortController()
   #state: ShardState = 'waiting'
+  #memory: ShardPart | undefined
+  #reader: ShardReader | undefined
   readonly #nudge = new Wakeup()
   #isNudged = false
   /** User records that were counted as handled. */
@@ -112,8 +117,12 @@ export class ShardConsumer {
       dropMisplaced: context.dropMisplaced,
       maxAheadRecords: context.maxAheadRecords,
       now: () => context.clock.monotonicMs(),
-      onProgress: () => this.#progress.wake(),
+      onProgress: () => {
+        this.#memory?.holds(this.#queue.bufferedBytes)
+        this.#progress.wake()
+      },
       onBatchFinished: (durationMs) => context.telemetry.measures?.answerHandled(shardId, durationMs),
+      placement: () => context.facts.placement(this.#stopping.signal),
       onMisplaced: (sequenceNumber, count) =>
         context.telemetry.emit({
           type: 'misplacedRecords',
@@ -123,18 +132,6 @@ export class ShardConsumer {
           dropped: context.dropMisplaced,
         }),
       onPoison: (sequenceNumber, reason, attempt) => this.#onPoison(sequenceNumber, reason, attempt),
-    })
-    this.#reader = new ShardReader({
-      ...context,
-      stream: context.source.stream,
-      shardId,
-      checkpoint: lease.checkpoint,
-      startMs: lease.startMs,
-      room: (bytes) => this.#room(bytes),
-      onRecords: (records) => {
-        this.#queue.push(records)
-        context.pool.wake()
-      },
     })
     this.#poolShard = {
       queue: this.#queue,
@@ -186,7 +183,7 @@ export class ShardConsumer {
       shardId: this.shardId,
       state: this.#state,
       checkpoint: this.#holder.lease.checkpoint,
-      millisBehindLatest: this.#reader.millisBehindLatest,
+      millisBehindLatest: this.#reader?.millisBehindLatest,
       bufferedRecords: this.#queue.bufferedRecords,
       bufferedBytes: this.#queue.bufferedBytes,
       oldestUnfinishedMs: this.#queue.oldestUnfinishedMs,
@@ -208,7 +205,7 @@ export class ShardConsumer {
       this.#state = 'reading'
       telemetry.emit({ type: 'shardStarted', shardId, checkpoint: lease.checkpoint })
       pool.add(this.#poolShard)
-      const children = await this.#reader.run(this.#stopping.signal)
+      const children = await this.#read()
       while (!this.#queue.empty) await this.#progress.wait(this.#stopping.signal)
       this.#state = 'ending'
       await this.#end(children)
@@ -220,6 +217,7 @@ export class ShardConsumer {
     } finally {
       this.#over.abort()
       pool.remove(this.#poolShard)
+      this.#memory?.close()
       await renewing
       await this.#holder.close()
       if (lost.aborted) {
@@ -249,8 +247,14 @@ export class ShardConsumer {
       this.#countHandled()
       const throughputKBps = throughput.at(lastMs, this.#queue.finishedBytes)
       await this.#holder.renew({ checkpoint: this.#queue.checkpoint, throughputKBps })
+      this.#tellProgress()
       this.#noticeHandoff()
     }
+  }
+
+  #tellProgress(): void {
+    const { stream: _, state: __, ...progress } = this.status()
+    this.#context.telemetry.emit({ type: 'shardProgress', ...progress })
   }
 
   /** Waits until the next renewal. Resolves to false when there is nothing to renew any more. */
@@ -290,10 +294,27 @@ export class ShardConsumer {
     }
   }
 
-  async #room(lastBytes: number): Promise<void> {
-    const hasRoom = (): boolean =>
-      this.#queue.bufferedRecords === 0 || this.#queue.bufferedBytes + lastBytes <= this.#context.bufferShare()
-    while (!hasRoom()) await this.#progress.wait(this.#stopping.signal)
+  #read(): Promise<readonly ChildShard[]> {
+    const { lease } = this.#holder
+    const { source, facts, pool, readAhead, readerOf } = this.#context
+    const memory = readAhead.join()
+    this.#memory = memory
+    this.#reader = readerOf({
+      ...this.#context,
+      stream: source.stream,
+      shardId: this.shardId,
+      checkpoint: lease.checkpoint,
+      startMs: lease.startMs,
+      retention: facts,
+      readAhead: memory,
+      onRecords: (records) => {
+        const bytes = this.#queue.push(records)
+        memory.holds(this.#queue.bufferedBytes)
+        pool.wake()
+        return bytes
+      },
+    })
+    return this.#reader.run(this.#stopping.signal)
   }
 
   async #end(children: readonly ChildShard[]): Promise<void> {

@@ -1,10 +1,13 @@
 import type { Position } from '@shardwise/records'
 import type { ConsumerRecord } from './consumer-record.ts'
+import type { Placement } from './described-stream.ts'
 import { KeyLanes } from './key-lanes.ts'
 import { type KinesisRecord, RecordBuffer, type RecordBufferOptions, type Source } from './record-buffer.ts'
 import { Watermark, type WatermarkEntry } from './watermark.ts'
 
 export interface ShardQueueOptions extends Omit<RecordBufferOptions, 'onNothing' | 'onTaken'> {
+  /** How records find their shard, asked for one that lies outside its shard's hash range. Default: by key. */
+  readonly placement?: (() => Placement) | undefined
   /** How many user records may be begun above the checkpoint. */
   readonly maxAheadRecords: number
   /** Now, on a monotonic clock, in milliseconds. */
@@ -111,9 +114,12 @@ export class ShardQueue {
     return this.#finishedBytes
   }
 
-  push(records: readonly KinesisRecord[]): void {
-    this.#bufferedBytes += this.#buffer.push(records, this.#now())
+  /** @returns the bytes that these records are counted with */
+  push(records: readonly KinesisRecord[]): number {
+    const bytes = this.#buffer.push(records, this.#now())
+    this.#bufferedBytes += bytes
     this.#bufferedRecords += records.length
+    return bytes
   }
 
   /** From now on only what has been begun is given out, so that the checkpoint comes to cover everything ever begun. */

@@ -16,6 +16,11 @@ export interface StreamMeasures {
   recordsAsked(shardId: string, durationMs: number, failure?: unknown): void
   /** A GetShardIterator was answered or has failed. */
   iteratorAsked(durationMs: number, failure?: unknown): void
+  /** A SubscribeToShard was answered or has failed. */
+  subscriptionAsked(durationMs: number, failure?: unknown): void
+  subscriptionBegan(): void
+  /** Every one that began. @param failure if it broke off */
+  subscriptionEnded(failure?: unknown): void
   /** The handler has finished so many user records since the last call. */
   userRecordsHandled(shardId: string, count: number): void
   /** Everything in the answer of one GetRecords is finished, so long after it came. */
@@ -46,6 +51,7 @@ export class StreamMeter implements StreamMeasures {
   readonly #ofShard = new Map<string, Attributes>()
   readonly ofStream: Attributes
   readonly ofWorker: Attributes
+  #subscriptions: number | undefined
 
   constructor({ application, workerId, stream, instruments }: StreamMeterOptions) {
     this.#to = instruments
@@ -57,6 +63,11 @@ export class StreamMeter implements StreamMeasures {
       ...(account && { 'cloud.account.id': account }),
     }
     this.ofWorker = { ...this.ofStream, [WORKER]: workerId }
+  }
+
+  /** How many subscriptions are open; undefined if none ever was. */
+  get subscriptions(): number | undefined {
+    return this.#subscriptions
   }
 
   ofShard(shardId: string): Attributes {
@@ -130,6 +141,19 @@ export class StreamMeter implements StreamMeasures {
 
   iteratorAsked(durationMs: number, failure?: unknown): void {
     this.#to.getShardIteratorTime.record(durationMs / 1_000, withError(this.ofStream, failure))
+  }
+
+  subscriptionAsked(durationMs: number, failure?: unknown): void {
+    this.#to.subscribeTime.record(durationMs / 1_000, withError(this.ofStream, failure))
+  }
+
+  subscriptionBegan(): void {
+    this.#subscriptions = (this.#subscriptions ?? 0) + 1
+  }
+
+  subscriptionEnded(failure?: unknown): void {
+    this.#subscriptions = (this.#subscriptions ?? 1) - 1
+    if (failure !== undefined) this.#to.subscriptionsBroken.add(1, withError(this.ofStream, failure))
   }
 
   userRecordsHandled(shardId: string, count: number): void {

@@ -27,7 +27,7 @@ export type FleetEvent =
     }
   /** An application of such a KCL was taken over: none of its workers runs any more. */
   | { readonly type: 'tableTakenOver'; readonly table: string; readonly state: string }
-  /** A call for the leases failed and is tried again. */
+  /** A call for the leases, the list of shards or the registered consumer failed and is tried again. */
   | { readonly type: 'callFailed'; readonly doing: string; readonly error: unknown }
   /** An item of the table that is no lease of this application's streams: left alone. KCL: LeaseDeserializationFailureCount. */
   | { readonly type: 'itemSkipped'; readonly leaseKey: string; readonly reason: string }
@@ -144,7 +144,7 @@ export type StreamEvent =
       readonly count: number
       readonly dropped: boolean
     }
-  /** One GetRecords answer. KCL: RecordsProcessed, DataBytesProcessed, MillisBehindLatest. */
+  /** What one GetRecords, or one event of a subscription, brought. KCL: RecordsProcessed, DataBytesProcessed, MillisBehindLatest. */
   | {
       readonly type: 'recordsRead'
       readonly shardId: string
@@ -152,7 +152,27 @@ export type StreamEvent =
       readonly bytes: number
       readonly millisBehindLatest: number
     }
-  /** A call to Kinesis failed and is tried again. */
+  /**
+   * How far the reading and handling of a held shard has come: at each renewal of its lease. Goes to no log. KCL:
+   * MillisBehindLatest.
+   */
+  | {
+      readonly type: 'shardProgress'
+      readonly shardId: string
+      readonly checkpoint: Position
+      /** As of the last read; undefined before the first. */
+      readonly millisBehindLatest: number | undefined
+      /** Kinesis records of which anything is unfinished. */
+      readonly bufferedRecords: number
+      readonly bufferedBytes: number
+      /** For how long the record that holds the checkpoint back has been in hand; undefined if nothing is. */
+      readonly oldestUnfinishedMs: number | undefined
+    }
+  /** A registered consumer was created for fan-out. It stays until it is deregistered, and is billed for. */
+  | { readonly type: 'consumerRegistered'; readonly consumerName: string; readonly consumerArn: string }
+  /** The registered consumer that fan-out subscribes with was deleted. By name, it is registered anew. */
+  | { readonly type: 'consumerGone'; readonly consumerArn: string }
+  /** A call to Kinesis failed, or a subscription broke off, and is tried again. Of subscriptions, a failure that stays alone for a minute isn't told. */
   | { readonly type: 'readFailed'; readonly shardId: string; readonly retryInMs: number; readonly error: unknown }
 
 /** Tells what happens to one stream and its shards. */
@@ -188,7 +208,7 @@ export class Telemetry {
 
   emit(event: ConsumerEvent): void {
     this.meter?.observe(event)
-    if (event.type !== 'recordsRead') this.#log(event)
+    if (event.type !== 'recordsRead' && event.type !== 'shardProgress') this.#log(event)
     try {
       this.#listener?.(event)
     } catch (error) {
@@ -196,7 +216,7 @@ export class Telemetry {
     }
   }
 
-  #log(event: Exclude<ConsumerEvent, { type: 'recordsRead' }>): void {
+  #log(event: Exclude<ConsumerEvent, { type: 'recordsRead' | 'shardProgress' }>): void {
     const level = LEVELS[event.type] ?? 'info'
     const { error, ...rest } = { error: undefined, ...event }
     this.#logger[level](
@@ -215,6 +235,7 @@ const LEVELS: Partial<Record<ConsumerEvent['type'], 'warn' | 'error'>> = {
   handlerFailed: 'error',
   undecodableRecord: 'error',
   misplacedRecords: 'warn',
+  consumerGone: 'warn',
   readFailed: 'warn',
   callFailed: 'warn',
   itemSkipped: 'warn',
@@ -240,7 +261,9 @@ const MESSAGES: Partial<Record<ConsumerEvent['type'], string>> = {
   handlerFailed: 'the handler failed; the same record comes again',
   undecodableRecord: 'a damaged aggregate; the shard waits here and nothing is skipped',
   misplacedRecords: 'user records outside their shard, left over from a reshard',
+  consumerRegistered: 'a consumer was registered for fan-out; it is billed for until it is deregistered',
+  consumerGone: 'the registered consumer was deleted; if it is used by name, it is registered anew',
   readFailed: 'reading from Kinesis failed; trying again',
-  callFailed: 'a call for the leases failed; trying again',
+  callFailed: 'a call failed; trying again',
   itemSkipped: 'an item of the table is no lease of this stream; left alone',
 }

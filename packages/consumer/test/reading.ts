@@ -1,8 +1,11 @@
 import { type Kinesis, silentLogger } from '@shardwise/core'
 import { ManualClock } from '@shardwise/core/testing'
 import { beforeEach } from 'vitest'
+import { PollingReader } from '../src/polling-reader.ts'
+import type { Reservation, ShardReadAhead } from '../src/read-ahead.ts'
 import type { KinesisRecord } from '../src/record-buffer.ts'
-import { type ChildShard, ShardReader, type ShardReaderOptions } from '../src/shard-reader.ts'
+import type { ChildShard } from '../src/shard-children.ts'
+import type { ShardReader, ShardReaderOptions } from '../src/shard-reader.ts'
 import { type ConsumerEvent, Telemetry } from '../src/telemetry.ts'
 
 export type Answer = object | Error
@@ -33,6 +36,20 @@ export const listed = (id: string, parent?: string): object => ({
   ...(parent && { ParentShardId: parent }),
 })
 
+/** Room for any answer. */
+export const ROOM: Reservation = { bytes: Number.POSITIVE_INFINITY, done: () => {} }
+/** Room for one answer at once, and then every so often. */
+export function roomEvery(ms: number): ShardReadAhead {
+  let nextMs = clock.monotonicMs()
+  return {
+    reserve: async (signal) => {
+      await clock.sleep(nextMs - clock.monotonicMs(), signal)
+      nextMs += ms
+      return ROOM
+    },
+  }
+}
+
 /** What a test reads with and finds; new for each test. */
 export let clock: ManualClock
 export let calls: [string, Record<string, unknown>][]
@@ -60,7 +77,7 @@ beforeEach(() => {
 /** Reads with the given answers to GetRecords in order; then it hangs. Iterators are named i1, i2 and so on. */
 export function read(
   answers: Answer[],
-  options: Partial<ShardReaderOptions> & { shards?: Answer; iterators?: Answer[] } = {},
+  options: Partial<ShardReaderOptions> & { shards?: Answer | Answer[]; iterators?: Answer[] } = {},
 ): { ended: () => readonly ChildShard[] | undefined; failed: () => unknown; reader: ShardReader } {
   let iterators = 0
   const send = async (command: { input: Record<string, unknown>; constructor: { name: string } }): Promise<object> => {
@@ -70,12 +87,14 @@ export function read(
       name === 'GetShardIterator'
         ? (options.iterators?.shift() ?? { ShardIterator: `i${++iterators}` })
         : name === 'ListShards'
-          ? (options.shards ?? { Shards: [] })
+          ? Array.isArray(options.shards)
+            ? options.shards.shift()!
+            : (options.shards ?? { Shards: [] })
           : (answers.shift() ?? (await new Promise<never>(() => {})))
     if (answer instanceof Error) throw answer
     return answer
   }
-  const reader = new ShardReader({
+  const reader = new PollingReader({
     kinesis: { send } as unknown as Kinesis,
     stream: 'flights',
     shardId,
@@ -98,8 +117,11 @@ export function read(
         return retention.askedMs
       },
     },
-    room: () => Promise.resolve(),
-    onRecords: (records) => got.push(...records),
+    readAhead: { reserve: () => Promise.resolve(ROOM) },
+    onRecords: (records) => {
+      got.push(...records)
+      return records.reduce((sum, { data }) => sum + data.byteLength, 0)
+    },
     ...options,
   })
   let children: readonly ChildShard[] | undefined

@@ -100,7 +100,11 @@ async function requestsOf(load: 'idle' | 'busy'): Promise<{ leader: Counts; foll
         logger: silentLogger,
       }),
       telemetry: new Telemetry(silentLogger, undefined, {}),
-      retentionOf: () => ({ known: () => 86_400_000, ask: () => Promise.resolve(86_400_000) }),
+      factsOf: () => ({
+        known: () => 86_400_000,
+        ask: () => Promise.resolve(86_400_000),
+        placement: () => 'byKey',
+      }),
     })
     return { table, fleet, ended: fleet.run(stop.signal).then(() => fleet.stop()) }
   }

@@ -17,31 +17,57 @@ export interface Retention {
   ask(signal: AbortSignal): Promise<number>
 }
 
-export interface StreamRetentionOptions {
+/**
+ * What decides which shard takes a record: its hash key, or the service as it likes. `unknown` where that can't be said just
+ * now.
+ */
+export type Placement = 'byKey' | 'byService' | 'unknown'
+
+/** What is known of a stream besides its shards. */
+export interface StreamFacts extends Retention {
+  /**
+   * How records find their shard, to be asked for one that lies outside its shard's hash range. Never waits: asks in the
+   * background, if what is known has become old.
+   *
+   * `byKey` only if an answer of the last minute says so, and none has ever said otherwise: a record that was placed by the service
+   * may still be in the stream.
+   */
+  placement(signal: AbortSignal): Placement
+}
+
+export interface DescribedStreamOptions {
   readonly kinesis: Kinesis
   readonly stream: string
   readonly clock: Clock
   readonly random: Random
 }
 
-/** What the service keeps records for at least. Source: the API reference, DecreaseStreamRetentionPeriod. */
+/** What the service keeps records for at least. Source: the API reference, DecreaseDescribedStreamPeriod. */
 export const MIN_RETENTION_MS: number = 24 * 3_600_000
-/** It may be lowered while the stream is read. */
+/** The retention may be lowered while the stream is read. */
 const ASK_AGAIN_MS = 10 * 60_000
+/** How the stream places records may be changed at any time, with effect at once. */
+const PLACEMENT_FRESH_MS = 60_000
 /** The operation is granted 20 times a second for a whole account. */
 const RETRY_BACKOFF = { baseMs: 1_000, maxMs: 60_000 }
 /** Records wait for this answer. */
 const PATIENCE_MS = 5_000
 
-/** Asks DescribeStreamSummary, once for all shards of a worker. Where it may not be asked, it is the service's minimum. */
-export class StreamRetention implements Retention {
-  readonly #options: StreamRetentionOptions
+/**
+ * What DescribeStreamSummary says of the stream, asked once for all shards of a worker. Where it may not be asked, the retention
+ * is the service's minimum, and the placement unknown.
+ */
+export class DescribedStream implements StreamFacts {
+  readonly #options: DescribedStreamOptions
   #knownMs: number | undefined
   #askAtMs = Number.NEGATIVE_INFINITY
   #asking: Promise<void> | undefined
   #failures = 0
+  #distributesByKey: boolean | undefined
+  #describedAtMs = Number.NEGATIVE_INFINITY
+  #everPlacedByService = false
 
-  constructor(options: StreamRetentionOptions) {
+  constructor(options: DescribedStreamOptions) {
     this.#options = options
   }
 
@@ -54,6 +80,14 @@ export class StreamRetention implements Retention {
     // Only the signal makes it reject.
     await orAborted(this.#askAnew(signal), signal).catch(() => undefined)
     return this.#knownMs ?? MIN_RETENTION_MS
+  }
+
+  placement(signal: AbortSignal): Placement {
+    const nowMs = this.#options.clock.monotonicMs()
+    const isFresh = nowMs - this.#describedAtMs < PLACEMENT_FRESH_MS
+    if (this.#failures === 0 ? !isFresh : nowMs >= this.#askAtMs) void this.#ask(signal)
+    if (this.#distributesByKey === false) return 'byService'
+    return isFresh && !this.#everPlacedByService ? 'byKey' : 'unknown'
   }
 
   /** An answer that is under way already may be from before a change. */
@@ -72,13 +106,16 @@ export class StreamRetention implements Retention {
   async #describe(signal: AbortSignal): Promise<void> {
     const { kinesis, stream, clock, random } = this.#options
     try {
-      const { retentionMs } = await within(clock, PATIENCE_MS, (over) => {
+      const { retentionMs, distributesByKey } = await within(clock, PATIENCE_MS, (over) => {
         const either = AbortSignal.any([signal, over])
         return orAborted(describeStream(kinesis, stream, either), either)
       })
       this.#knownMs = retentionMs
+      this.#distributesByKey = distributesByKey
+      this.#everPlacedByService ||= !distributesByKey
       this.#failures = 0
-      this.#askAtMs = clock.monotonicMs() + ASK_AGAIN_MS
+      this.#describedAtMs = clock.monotonicMs()
+      this.#askAtMs = this.#describedAtMs + ASK_AGAIN_MS
     } catch (error) {
       const nowMs = clock.monotonicMs()
       if (signal.aborted) {
@@ -86,6 +123,7 @@ export class StreamRetention implements Retention {
         this.#askAtMs = nowMs
       } else if (classifyError(error) === 'fatal') {
         this.#knownMs ??= MIN_RETENTION_MS
+        this.#failures++
         this.#askAtMs = Number.POSITIVE_INFINITY
       } else {
         this.#askAtMs = nowMs + backoffMs(++this.#failures, RETRY_BACKOFF, random)

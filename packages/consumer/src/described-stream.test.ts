@@ -1,7 +1,7 @@
 import type { Kinesis } from '@shardwise/core'
 import { ManualClock, settle } from '@shardwise/core/testing'
-import { beforeEach, expect, test } from 'vitest'
-import { StreamRetention } from './retention.ts'
+import { beforeEach, describe, expect, test } from 'vitest'
+import { DescribedStream, type Placement } from './described-stream.ts'
 
 const HOUR_MS = 3_600_000
 const refusal = (name: string, httpStatusCode: number): Error =>
@@ -13,20 +13,23 @@ let clock: ManualClock
 let asked: number
 /** The retention in hours, an error, or undefined for an answer that never comes. */
 let answer: number | Promise<number> | Error | undefined
-let retention: StreamRetention
+/** AUTO on a service-managed stream. */
+let strategy: string | undefined
+let retention: DescribedStream
 let stop: AbortController
 
 beforeEach(() => {
   clock = new ManualClock()
   asked = 0
+  strategy = undefined
   stop = new AbortController()
   const send = async (): Promise<object> => {
     asked++
     if (answer instanceof Error) throw answer
     if (answer === undefined) return await new Promise<never>(() => {})
-    return { StreamDescriptionSummary: { RetentionPeriodHours: await answer } }
+    return { StreamDescriptionSummary: { RetentionPeriodHours: await answer, RecordDistributionStrategy: strategy } }
   }
-  retention = new StreamRetention({
+  retention = new DescribedStream({
     kinesis: { send } as unknown as Kinesis,
     stream: 'flights',
     clock,
@@ -128,4 +131,64 @@ test('aborted, what is known counts at once, and the next one asks anew', async 
   await settle()
   expect(retention.known(new AbortController().signal)).toBe(48 * HOUR_MS)
   expect(clock.sleeping).toBe(0)
+})
+
+describe('what places records', () => {
+  const placement = (): Placement => retention.placement(stop.signal)
+
+  test('is unknown until it has been asked for, then the key', async () => {
+    answer = 24
+    expect(placement()).toBe('unknown')
+    expect(placement()).toBe('unknown')
+    await settle()
+    expect(placement()).toBe('byKey')
+    expect(asked).toBe(1)
+  })
+
+  test('is the service, once it says so, and unknown again rather than the key after that', async () => {
+    answer = 24
+    strategy = 'AUTO'
+    placement()
+    await settle()
+    expect(placement()).toBe('byService')
+    strategy = 'USER_PARTITION_KEY'
+    await clock.advance(60_000)
+    expect(placement()).toBe('byService')
+    await settle()
+    expect(placement()).toBe('unknown')
+  })
+
+  test('is not the key for longer than a minute, since it may change at any time', async () => {
+    answer = 24
+    placement()
+    await clock.advance(59_999)
+    expect(placement()).toBe('byKey')
+    expect(asked).toBe(1)
+    await clock.advance(1)
+    expect(placement()).toBe('unknown')
+    expect(asked).toBe(2)
+    await settle()
+    expect(placement()).toBe('byKey')
+  })
+
+  test('stays unknown where it may not be asked, which is tried once', async () => {
+    answer = denied
+    placement()
+    await settle()
+    await clock.advance(24 * HOUR_MS)
+    expect(placement()).toBe('unknown')
+    expect(asked).toBe(1)
+  })
+
+  test('after a call that failed is asked for again with pauses, not with each record', async () => {
+    answer = failed
+    placement()
+    await settle()
+    await clock.advance(999)
+    placement()
+    expect(asked).toBe(1)
+    await clock.advance(1)
+    placement()
+    expect(asked).toBe(2)
+  })
 })

@@ -1,0 +1,245 @@
+import {
+  GetRecordsCommand,
+  type GetRecordsCommandOutput,
+  GetShardIteratorCommand,
+  type ChildShard as ServiceChildShard,
+  type _Record as ServiceRecord,
+} from '@aws-sdk/client-kinesis'
+import { backoffMs, classifyError, errorCode, orAborted, streamReference } from '@shardwise/core'
+import { ConsumerError } from './errors.ts'
+import { ReadPace } from './read-pace.ts'
+import { ReadingPlace } from './reading-place.ts'
+import { type ChildShard, childrenAtEnd, childrenIfGone } from './shard-children.ts'
+import type { ShardReader, ShardReaderOptions } from './shard-reader.ts'
+import { timed } from './timed.ts'
+
+const RETRY_BACKOFF = { baseMs: 400, maxMs: 20_000 }
+/** To ask for while the size of records isn't known: of aggregates, as most are, some megabytes. */
+const FIRST_LIMIT = 100
+/** An end without children is believed when it has come so often in a row: some that speak Kinesis tell of no children. */
+const BELIEVED_ENDS = 3
+/** Readers that share a shard are throttled now and then; it is told of when it doesn't pass. */
+const THROTTLED_FOR_LONG_MS = 10_000
+const TELL_AGAIN_MS = 60_000
+
+/** Reads one shard with GetRecords. */
+export class PollingReader implements ShardReader {
+  readonly #options: ShardReaderOptions
+  readonly #place: ReadingPlace
+  readonly #pace: ReadPace
+  #iterator: string | undefined
+  #everRead = false
+  /** What a record takes up in memory, by recent answers. */
+  #recordBytes: number | undefined
+  #invalidAnswers = 0
+  #lastAnswerMs: number
+  #toldOfThrottlingMs = Number.NEGATIVE_INFINITY
+
+  constructor(options: ShardReaderOptions) {
+    const { clock, idleTimeBetweenReads, random } = options
+    this.#options = options
+    this.#place = new ReadingPlace(options)
+    this.#lastAnswerMs = clock.monotonicMs()
+    this.#pace = new ReadPace(idleTimeBetweenReads, this.#lastAnswerMs, random)
+  }
+
+  get millisBehindLatest(): number | undefined {
+    return this.#place.millisBehindLatest
+  }
+
+  async run(signal: AbortSignal): Promise<readonly ChildShard[]> {
+    const { clock, retention } = this.#options
+    // Asks, so that it is known when it is needed.
+    retention.known(signal)
+    for (let failures = 0; ; ) {
+      let waitMs: number
+      try {
+        const children = await this.#readOnce(signal)
+        if (children !== undefined) return children
+        failures = 0
+        waitMs = this.#pace.nextMs - clock.monotonicMs()
+      } catch (error) {
+        signal.throwIfAborted()
+        const children = await this.#recover(error, ++failures, signal)
+        if (children !== undefined) return children
+        waitMs = this.#pause(error, failures)
+      }
+      if (waitMs > 0) await clock.sleep(waitMs, signal)
+    }
+  }
+
+  /** Returns the children at the shard's end. */
+  async #readOnce(signal: AbortSignal): Promise<readonly ChildShard[] | undefined> {
+    const reservation = await this.#options.readAhead.reserve(signal)
+    let bytes: number | undefined
+    try {
+      const limit = this.#limit(Math.min(reservation.bytes, this.#pace.answerBytes))
+      const answer = await this.#ask(limit, signal)
+      const isEnd = this.#isEnd(answer)
+      bytes = await this.#accept(answer, limit, isEnd, signal)
+      return isEnd ? await childrenAtEnd(valid(answer.ChildShards), this.#options, signal) : undefined
+    } finally {
+      reservation.done(bytes)
+    }
+  }
+
+  #limit(bytes: number): number {
+    const { maxRecords } = this.#options
+    if (this.#recordBytes === undefined) return Math.min(FIRST_LIMIT, maxRecords)
+    return Math.min(maxRecords, Math.max(1, Math.floor(bytes / this.#recordBytes)))
+  }
+
+  async #ask(limit: number, signal: AbortSignal): Promise<GetRecordsCommandOutput> {
+    const { kinesis, stream, shardId, clock, telemetry } = this.#options
+    this.#iterator ??= await this.#newIterator(signal)
+    const command = new GetRecordsCommand({
+      ShardIterator: this.#iterator,
+      Limit: limit,
+      ...(stream.startsWith('arn:') && { StreamARN: stream }),
+    })
+    this.#place.asking()
+    this.#pace.sent(clock.monotonicMs())
+    return await timed(
+      clock,
+      signal,
+      () => orAborted(kinesis.send(command, { abortSignal: signal }), signal),
+      (durationMs, failure) => telemetry.measures?.recordsAsked(shardId, durationMs, failure),
+    )
+  }
+
+  async #newIterator(signal: AbortSignal): Promise<string> {
+    const { kinesis, stream, shardId, clock, telemetry } = this.#options
+    const { Type, SequenceNumber, Timestamp } = this.#place.position
+    const command = new GetShardIteratorCommand({
+      ...streamReference(stream),
+      ShardId: shardId,
+      ShardIteratorType: Type,
+      ...(SequenceNumber !== undefined && { StartingSequenceNumber: SequenceNumber }),
+      ...(Timestamp !== undefined && { Timestamp }),
+    })
+    const { ShardIterator } = await timed(
+      clock,
+      signal,
+      () => orAborted(kinesis.send(command, { abortSignal: signal }), signal),
+      (durationMs, failure) => telemetry.measures?.iteratorAsked(durationMs, failure),
+    )
+    if (ShardIterator === undefined) throw new Error('GetShardIterator answered without an iterator')
+    this.#place.started(SequenceNumber)
+    return ShardIterator
+  }
+
+  /**
+   * Whether the shard ends with this answer.
+   *
+   * @throws if the answer contradicts itself: an end comes with the shard's children, and nothing else does
+   */
+  #isEnd({ NextShardIterator, ChildShards }: GetRecordsCommandOutput): boolean {
+    const isEnd = !NextShardIterator
+    const isValid = isEnd ? valid(ChildShards) !== undefined : !ChildShards?.length
+    if (isValid) {
+      this.#invalidAnswers = 0
+    } else if (++this.#invalidAnswers < BELIEVED_ENDS || !isEnd) {
+      // Nothing of it counts: it is read again from the last record on.
+      this.#iterator = undefined
+      throw new Error(
+        `expected either a next iterator or the children of ${this.#options.shardId}, got ` +
+          (isEnd ? 'no iterator and no children, or not all about them' : 'both'),
+      )
+    }
+    return isEnd
+  }
+
+  /** @returns how many bytes the records take up */
+  async #accept(
+    { Records: records = [], MillisBehindLatest: millisBehindLatest = 0, NextShardIterator }: GetRecordsCommandOutput,
+    limit: number,
+    isEnd: boolean,
+    signal: AbortSignal,
+  ): Promise<number> {
+    const nowMs = this.#options.clock.monotonicMs()
+    this.#everRead = true
+    this.#lastAnswerMs = nowMs
+    const isBehind = millisBehindLatest > 0 || records.length >= limit
+    this.#pace.answered({ records: records.length, bytes: sizeOf(records), isBehind }, nowMs)
+    const bytes = await this.#place.accept({ records, millisBehindLatest, isEnd }, signal)
+    this.#iterator = NextShardIterator
+    if (bytes > 0) {
+      const each = bytes / records.length
+      this.#recordBytes = Math.max(each, (each + (this.#recordBytes ?? each)) / 2)
+    }
+    return bytes
+  }
+
+  /** Prepares the next try after an error. Returns the children if the shard is no longer there to be read. */
+  async #recover(error: unknown, failures: number, signal: AbortSignal): Promise<readonly ChildShard[] | undefined> {
+    const { shardId, stream, isRefusalFinal, telemetry } = this.#options
+    const code = errorCode(error)
+    if (code === 'ExpiredIteratorException' || code === 'InvalidArgumentException') this.#iterator = undefined
+    if (code === 'ResourceNotFoundException') {
+      this.#iterator = undefined
+      try {
+        const children = await childrenIfGone(this.#options, signal)
+        if (children !== undefined) telemetry.emit({ type: 'shardGone', shardId })
+        return children
+      } catch (listing) {
+        signal.throwIfAborted()
+        if (listing instanceof ConsumerError) throw listing
+        return undefined
+      }
+    }
+    if (
+      isRefusalFinal &&
+      !this.#everRead &&
+      failures === 1 &&
+      classifyError(error) === 'fatal' &&
+      /access|credential|token/i.test(code)
+    ) {
+      throw new ConsumerError(
+        'ERR_ACCESS',
+        `Reading ${shardId} of ${stream} was refused (${code}). The consumer needs kinesis:GetShardIterator, ` +
+          'kinesis:GetRecords and kinesis:ListShards on the stream.',
+        { cause: error, shardId },
+      )
+    }
+    return undefined
+  }
+
+  /** How long to wait after an error, which is told of. */
+  #pause(error: unknown, failures: number): number {
+    const { shardId, clock, random, telemetry } = this.#options
+    const code = errorCode(error)
+    // An iterator lives five minutes; a reader that had no room for longer just takes a new one.
+    if (code === 'ExpiredIteratorException' && failures === 1) return 0
+    const nowMs = clock.monotonicMs()
+    if (code === 'ProvisionedThroughputExceededException') {
+      this.#pace.throttled(nowMs)
+      const retryInMs = this.#pace.nextMs - nowMs
+      const isForLong = nowMs - this.#lastAnswerMs >= THROTTLED_FOR_LONG_MS
+      if (isForLong && nowMs - this.#toldOfThrottlingMs >= TELL_AGAIN_MS) {
+        this.#toldOfThrottlingMs = nowMs
+        telemetry.emit({ type: 'readFailed', shardId, retryInMs, error })
+      }
+      return retryInMs
+    }
+    const retryInMs = backoffMs(failures, RETRY_BACKOFF, random)
+    telemetry.emit({ type: 'readFailed', shardId, retryInMs, error })
+    return retryInMs
+  }
+}
+
+/** As the service counts it. */
+function sizeOf(records: readonly ServiceRecord[]): number {
+  let bytes = 0
+  for (const { Data, PartitionKey } of records) {
+    bytes += (Data?.byteLength ?? 0) + (PartitionKey === undefined ? 0 : Buffer.byteLength(PartitionKey))
+  }
+  return bytes
+}
+
+/** The children, if there are some and everything is told of them. */
+function valid(children: readonly ServiceChildShard[] | undefined): readonly ServiceChildShard[] | undefined {
+  const isWhole = children?.every(
+    ({ ShardId, ParentShards, HashKeyRange }) => ShardId && ParentShards?.length && HashKeyRange,
+  )
+  return children?.length && isWhole ? children : undefined
+}

@@ -1,0 +1,364 @@
+import { ManualClock, seededRandom, settle } from '@shardwise/core/testing'
+import fc from 'fast-check'
+import { beforeEach, describe, expect, test } from 'vitest'
+import { ReadAhead, type Reservation, type ShardPart } from './read-ahead.ts'
+
+const MiB = 2 ** 20
+
+let clock: ManualClock
+let never: AbortSignal
+
+beforeEach(() => {
+  clock = new ManualClock()
+  never = new AbortController().signal
+})
+
+/** What a reader asked for, and got. */
+interface Asked {
+  readonly got: () => Reservation | undefined
+  readonly failed: () => unknown
+}
+
+function ask(part: ShardPart, signal: AbortSignal = never, kind: 'call' | 'event' = 'call'): Asked {
+  let got: Reservation | undefined
+  let failed: unknown
+  part.reserve(signal, kind).then(
+    (reservation) => {
+      got = reservation
+    },
+    (error: unknown) => {
+      failed = error
+    },
+  )
+  return { got: () => got, failed: () => failed }
+}
+
+async function granted(part: ShardPart, kind: 'call' | 'event' = 'call'): Promise<Reservation> {
+  const asked = ask(part, never, kind)
+  await settle()
+  return asked.got()!
+}
+
+/** One answer: it is kept from then on. */
+async function read(part: ShardPart, bytes: number, kept = bytes): Promise<void> {
+  const reservation = await granted(part)
+  part.holds(kept)
+  reservation.done(bytes)
+}
+
+describe('one shard', () => {
+  test('may be read until all of the memory is full, and further when there is room for what comes next', async () => {
+    const part = new ReadAhead({ maxBufferedBytes: 8 * MiB, clock }).join()
+    for (let answers = 1; answers <= 8; answers++) await read(part, MiB, answers * MiB)
+    const asked = ask(part)
+    await settle()
+    expect(asked.got()).toBeUndefined()
+    part.holds(7 * MiB + 1)
+    await settle()
+    expect(asked.got()).toBeUndefined()
+    part.holds(7 * MiB)
+    await settle()
+    expect(asked.got()).toBeDefined()
+  })
+
+  test('is expected to bring what it brought last, and less and less after smaller answers', async () => {
+    const ahead = new ReadAhead({ maxBufferedBytes: 100 * MiB, clock })
+    const part = ahead.join()
+    const expected = async (bytes: number | undefined): Promise<number> => {
+      const reservation = await granted(part)
+      const used = ahead.usedBytes
+      reservation.done(bytes)
+      return used
+    }
+    expect(await expected(8 * MiB)).toBe(MiB)
+    expect(await expected(0)).toBe(8 * MiB)
+    expect(await expected(undefined)).toBe(2 * MiB)
+    expect(await expected(0)).toBe(2 * MiB)
+    for (let answers = 0; answers < 15; answers++) await expected(0)
+    expect(await expected(0)).toBe(0)
+  })
+
+  test('is read however little memory there is, when it has nothing left', async () => {
+    const part = new ReadAhead({ maxBufferedBytes: 1, clock }).join()
+    await read(part, 10 * MiB)
+    const asked = ask(part)
+    await settle()
+    expect(asked.got()).toBeUndefined()
+    part.holds(0)
+    await settle()
+    expect(asked.got()).toBeDefined()
+  })
+
+  test('is to bring no more than two seconds of a shard give, and than there is room for', async () => {
+    const part = new ReadAhead({ maxBufferedBytes: 8 * MiB, clock }).join()
+    const first = await granted(part)
+    expect(first.bytes).toBe(2 * MiB)
+    part.holds(7 * MiB - 1)
+    first.done(100)
+    expect((await granted(part)).bytes).toBe(MiB + 1)
+  })
+})
+
+test('a reservation is given back once', async () => {
+  const ahead = new ReadAhead({ maxBufferedBytes: 8 * MiB, clock })
+  const part = ahead.join()
+  const reservation = await granted(part)
+  expect([ahead.usedBytes, ahead.callsInProgress]).toEqual([MiB, 1])
+  reservation.done(0)
+  reservation.done(0)
+  expect([ahead.usedBytes, ahead.callsInProgress]).toEqual([0, 0])
+})
+
+test('calls in progress are as many as the memory has 2 MiB, up to 64; events take no place', async () => {
+  const inProgress = async (maxBufferedBytes: number, kind: 'call' | 'event'): Promise<number> => {
+    const ahead = new ReadAhead({ maxBufferedBytes, clock })
+    const parts = Array.from({ length: 100 }, () => ahead.join())
+    for (const part of parts) await read(part, 0)
+    const asked = parts.map((part) => ask(part, never, kind))
+    await settle()
+    return asked.filter(({ got }) => got() !== undefined).length
+  }
+  expect(await inProgress(MiB, 'call')).toBe(1)
+  expect(await inProgress(32 * MiB, 'call')).toBe(16)
+  expect(await inProgress(2 ** 40, 'call')).toBe(64)
+  expect(await inProgress(MiB, 'event')).toBe(100)
+})
+
+test('before its first event a shard is expected to bring nothing: that may be long in coming', async () => {
+  const ahead = new ReadAhead({ maxBufferedBytes: MiB, clock })
+  for (let shards = 0; shards < 10; shards++) expect(await granted(ahead.join(), 'event')).toBeDefined()
+  expect(ahead.usedBytes).toBe(0)
+})
+
+test('an aborted wait ends with the reason, and is passed over', async () => {
+  const ahead = new ReadAhead({ maxBufferedBytes: 2 * MiB, clock })
+  const [first, second, third] = [ahead.join(), ahead.join(), ahead.join()]
+  const reservation = await granted(first)
+  const stop = new AbortController()
+  const [aborted, waiting] = [ask(second, stop.signal), ask(third)]
+  await settle()
+  stop.abort('enough')
+  await settle()
+  expect(aborted.failed()).toBe('enough')
+  reservation.done(0)
+  await settle()
+  expect(waiting.got()).toBeDefined()
+  expect(ask(first, AbortSignal.abort('before')).got()).toBeUndefined()
+})
+
+test('a call that is let go in the moment when it is aborted leaves nothing behind', async () => {
+  const ahead = new ReadAhead({ maxBufferedBytes: 2 * MiB, clock })
+  const [first, second] = [ahead.join(), ahead.join()]
+  const reservation = await granted(first)
+  const stop = new AbortController()
+  const asked = ask(second, stop.signal)
+  await settle()
+  stop.abort('enough')
+  reservation.done(0)
+  await settle()
+  expect(asked.failed()).toBe('enough')
+  expect([ahead.usedBytes, ahead.callsInProgress]).toEqual([0, 0])
+})
+
+test('a shard that is over gives everything back, even a reservation that was lost', async () => {
+  const ahead = new ReadAhead({ maxBufferedBytes: 2 * MiB, clock })
+  const [first, second] = [ahead.join(), ahead.join()]
+  await granted(first)
+  first.holds(5 * MiB)
+  const asked = ask(second)
+  await settle()
+  expect(asked.got()).toBeUndefined()
+  first.close()
+  await settle()
+  expect(asked.got()).toBeDefined()
+  first.holds(3 * MiB)
+  asked.got()?.done(0)
+  expect([ahead.usedBytes, ahead.callsInProgress]).toEqual([0, 0])
+})
+
+describe('several shards', () => {
+  test('are let go in the order of asking', async () => {
+    const ahead = new ReadAhead({ maxBufferedBytes: 2 * MiB, clock })
+    const parts = Array.from({ length: 5 }, () => ahead.join())
+    const order: number[] = []
+    const reading = parts.map(async (part, index) => {
+      const reservation = await part.reserve(never)
+      order.push(index)
+      await clock.sleep(10)
+      reservation.done(MiB)
+    })
+    await clock.advance(100)
+    await Promise.all(reading)
+    expect(order).toEqual([0, 1, 2, 3, 4])
+  })
+
+  test('one that has its part full does not hold up those behind it', async () => {
+    const ahead = new ReadAhead({ maxBufferedBytes: 16 * MiB, clock })
+    const [full, other] = [ahead.join(), ahead.join()]
+    for (let answers = 1; answers <= 8; answers++) await read(full, MiB, answers * MiB)
+    const [waiting, going] = [ask(full), ask(other)]
+    await settle()
+    expect(waiting.got()).toBeUndefined()
+    expect(going.got()).toBeDefined()
+  })
+
+  test('share anew when one comes or goes', async () => {
+    const ahead = new ReadAhead({ maxBufferedBytes: 16 * MiB, clock })
+    const first = ahead.join()
+    const second = ahead.join()
+    for (let answers = 1; answers <= 8; answers++) await read(first, MiB, answers * MiB)
+    const asked = ask(first)
+    await settle()
+    expect(asked.got()).toBeUndefined()
+    second.close()
+    await settle()
+    expect(asked.got()).toBeDefined()
+  })
+
+  test('that have larger answers than their part wait for the common half, one after the other', async () => {
+    const ahead = new ReadAhead({ maxBufferedBytes: 4 * MiB, clock })
+    const parts = Array.from({ length: 100 }, () => ahead.join())
+    const asked = parts.map((part) => ask(part))
+    const going = (): number[] => asked.flatMap(({ got }, index) => (got() === undefined ? [] : [index]))
+    await settle()
+    expect(going()).toEqual([0, 1])
+    parts[0]!.holds(MiB)
+    asked[0]!.got()!.done(MiB)
+    await settle()
+    expect(going()).toEqual([0, 1])
+    parts[0]!.holds(0)
+    await settle()
+    expect(going()).toEqual([0, 1, 2])
+  })
+
+  test('that are stuck, be it with all of the common half, do not stop the others', async () => {
+    const ahead = new ReadAhead({ maxBufferedBytes: 8 * MiB, clock })
+    const stuck = Array.from({ length: 4 }, () => ahead.join())
+    for (const part of stuck) await read(part, 2 * MiB)
+    for (const part of stuck) ask(part)
+    const others = Array.from({ length: 12 }, () => ahead.join())
+    for (let rounds = 0; rounds < 5; rounds++) {
+      const asked = others.map((part) => ask(part))
+      await clock.advance(1_000)
+      for (const [index, { got }] of asked.entries()) {
+        await settle()
+        expect(got()?.bytes).toBe((8 * MiB) / 2 / 16)
+        others[index]!.holds(got()!.bytes)
+        got()!.done(got()!.bytes)
+        others[index]!.holds(0)
+      }
+    }
+  })
+
+  test('leave no timer behind', async () => {
+    const ahead = new ReadAhead({ maxBufferedBytes: 2 * MiB, clock })
+    const parts = Array.from({ length: 20 }, () => ahead.join())
+    for (const part of parts) ask(part)
+    await settle()
+    expect(clock.sleeping).toBe(1)
+    for (const part of parts) part.close()
+    await settle()
+    expect(clock.sleeping).toBe(0)
+  })
+})
+
+/** Shards that are read and handled for a while, at a whim. Some honest ones get stuck; of others any answer may be full. */
+async function run(
+  seed: number,
+  { shards, maxBytes, isHonest }: { shards: number; maxBytes: number; isHonest: boolean },
+) {
+  const random = seededRandom(seed)
+  const ahead = new ReadAhead({ maxBufferedBytes: maxBytes, clock })
+  const stop = new AbortController()
+  const kept = Array.from({ length: shards }, () => 0)
+  const reads = Array.from({ length: shards }, () => 0)
+  const isStuck = Array.from({ length: shards }, () => isHonest && random() < 0.3)
+  let most = 0
+  let mostCalls = 0
+  const shard = async (index: number): Promise<void> => {
+    const part = ahead.join()
+    const look = (): void => {
+      most = Math.max(
+        most,
+        kept.reduce((sum, bytes) => sum + bytes, 0),
+      )
+      mostCalls = Math.max(mostCalls, ahead.callsInProgress)
+    }
+    const handle = async (): Promise<void> => {
+      for (;;) {
+        await clock.sleep(1 + 100 * random(), stop.signal)
+        if (kept[index] === 0 || (isStuck[index] && reads[index]! > 2)) continue
+        kept[index] = Math.max(0, kept[index]! - Math.floor(random() * (isHonest ? 2 : 20) * MiB))
+        part.holds(kept[index]!)
+      }
+    }
+    const handling = handle().catch(() => undefined)
+    for (;;) {
+      const reservation = await part.reserve(stop.signal)
+      await clock.sleep(1 + 200 * random(), stop.signal).catch(() => undefined)
+      if (stop.signal.aborted) break
+      const size = random() < 0.2 ? 0 : Math.floor(random() * reservation.bytes)
+      const bytes = isHonest ? Math.min(size, part.expected('call')) : Math.floor(random() * 10 * MiB)
+      kept[index]! += bytes
+      part.holds(kept[index]!)
+      reservation.done(random() < 0.1 ? undefined : Math.max(bytes, isHonest ? size : 0))
+      reads[index]!++
+      look()
+    }
+    await handling
+  }
+  const running = Array.from({ length: shards }, (_, index) => shard(index).catch(() => undefined))
+  await clock.advance(20_000)
+  stop.abort('over')
+  await settle()
+  await Promise.allSettled(running)
+  return { reads, isStuck, most, mostCalls }
+}
+
+describe('whatever happens', () => {
+  const sizes = fc.record({
+    shards: fc.integer({ min: 1, max: 12 }),
+    maxBytes: fc.integer({ min: MiB / 4, max: 24 * MiB }),
+  })
+
+  test('answers as expected stay within maxBufferedBytes, and every shard that is not stuck is read on', async () => {
+    const property = fc.asyncProperty(fc.nat(), sizes, async (seed, size) => {
+      clock = new ManualClock()
+      const { reads, isStuck, most } = await run(seed, { ...size, isHonest: true })
+      expect(most).toBeLessThanOrEqual(Math.max(size.maxBytes, 2 * MiB))
+      for (const [index, count] of reads.entries()) if (!isStuck[index]) expect(count).toBeGreaterThan(5)
+    })
+    await fc.assert(property, { numRuns: 15 })
+  })
+
+  test('answers beyond all expectation go over it by one for each call in progress', async () => {
+    const property = fc.asyncProperty(fc.nat(), sizes, async (seed, size) => {
+      clock = new ManualClock()
+      const { reads, most, mostCalls } = await run(seed, { ...size, isHonest: false })
+      const calls = Math.min(64, Math.max(1, Math.round(size.maxBytes / (2 * MiB))))
+      expect(mostCalls).toBeLessThanOrEqual(calls)
+      expect(most).toBeLessThanOrEqual(size.maxBytes + calls * 10 * MiB)
+      for (const count of reads) expect(count).toBeGreaterThan(5)
+    })
+    await fc.assert(property, { numRuns: 15 })
+  })
+})
+
+test('a thousand shards cost little', async () => {
+  const ahead = new ReadAhead({ maxBufferedBytes: 128 * MiB, clock })
+  const parts = Array.from({ length: 1_000 }, () => ahead.join())
+  const startedAt = performance.now()
+  for (let rounds = 0; rounds < 20; rounds++) {
+    await Promise.all(
+      parts.map(async (part) => {
+        const reservation = await part.reserve(never)
+        part.holds(50_000)
+        reservation.done(50_000)
+        part.holds(0)
+      }),
+    )
+  }
+  // 20,000 calls: some 10 µs each on an idle machine, and this one may be busy.
+  expect(performance.now() - startedAt).toBeLessThan(4_000)
+  expect(ahead.usedBytes).toBe(0)
+})
