@@ -1,13 +1,10 @@
-import { subscribe } from 'node:diagnostics_channel'
-import type { Socket } from 'node:net'
 import { setTimeout } from 'node:timers/promises'
-import { setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
 import { PutRecordsCommand } from '@aws-sdk/client-kinesis'
 import { Consumer } from '@shardwise/consumer'
 import { createKinesisClient, silentLogger } from '@shardwise/core'
 import { startLocal } from '@shardwise/local'
 import { expect, test } from 'vitest'
+import { connectionsTo, liveBytes } from './process-use.ts'
 
 const STREAM = 'orders'
 const SHARDS = 300
@@ -15,33 +12,14 @@ const SHARDS = 300
 const STREAMS_A_CONNECTION = 64
 /** Beside those: for the calls that are over at once. */
 const OTHER_CONNECTIONS = 4
-const ROUNDS = 20
+const ROUNDS = 16
 const RECORDS_A_ROUND = 100
+const RECORD_BYTES = 10_000
 const ROUND_MS = 500
-const WARM_UP_ROUNDS = 6
+const WARM_UP_ROUNDS = 4
 const MIB = 2 ** 20
-
-setFlagsFromString('--expose-gc')
-const collectGarbage = runInNewContext('gc') as () => void
-
-/** What lives on the heap and in buffers. */
-function liveBytes(): number {
-  collectGarbage()
-  const { heapUsed, external } = process.memoryUsage()
-  return heapUsed + external
-}
-
-const sockets = new Set<Socket>()
-subscribe('net.client.socket', (message) => {
-  const { socket } = message as { readonly socket: Socket }
-  sockets.add(socket)
-  socket.once('close', () => sockets.delete(socket))
-})
-
-function connectionsTo(endpoint: string): number {
-  const port = Number(new URL(endpoint).port)
-  return [...sockets].filter(({ remotePort }) => remotePort === port).length
-}
+/** From the first half to the second, between which 6 MiB come. */
+const MAX_GROWTH_MIB = 2
 
 test('one worker reads three hundred shards by fan-out over a few connections, and its memory does not grow', async () => {
   await using local = await startLocal({ streams: { [STREAM]: SHARDS } })
@@ -68,7 +46,7 @@ test('one worker reads three hundred shards by fan-out over a few connections, a
     for (let round = 1; round <= ROUNDS; round++) {
       const Records = Array.from({ length: RECORDS_A_ROUND }, () => ({
         PartitionKey: String(Math.random()),
-        Data: Buffer.alloc(1_000),
+        Data: Buffer.alloc(RECORD_BYTES),
       }))
       await kinesis.send(new PutRecordsCommand({ StreamName: STREAM, Records }))
       await setTimeout(ROUND_MS)
@@ -76,7 +54,10 @@ test('one worker reads three hundred shards by fan-out over a few connections, a
       mostConnections = Math.max(mostConnections, connectionsTo(local.kinesisEndpoint))
     }
     await expect.poll(() => handled, { timeout: 5_000 }).toBe(ROUNDS * RECORDS_A_ROUND)
-    console.log(live, mostConnections)
+    const [early, late] = [live.slice(0, live.length / 2), live.slice(live.length / 2)]
+    expect(Math.min(...late), `MiB: ${live.map((mib) => mib.toFixed(1)).join(' ')}`).toBeLessThan(
+      Math.min(...early) + MAX_GROWTH_MIB,
+    )
     expect(mostConnections).toBeLessThanOrEqual(Math.ceil(SHARDS / STREAMS_A_CONNECTION) + OTHER_CONNECTIONS)
   } finally {
     await consumer.close()

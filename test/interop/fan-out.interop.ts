@@ -35,7 +35,7 @@ async function callsOf(local: Local, operation: string): Promise<() => Promise<n
   return async () => await counting.hits()
 }
 
-test('a KCL reads by fan-out as from the service: to the ends of shards, over five minutes, after breaks', async () => {
+test('a KCL reads by fan-out as from the service: to the ends of shards, over five minutes, after breaks, and with us', async () => {
   await using stage = await Stage.open('fan-out', 3, undefined, { clock: 'manual', limits: true })
   const { local, kinesis } = stage
   await using _ticking = keepTicking(local)
@@ -82,8 +82,20 @@ test('a KCL reads by fan-out as from the service: to the ends of shards, over fi
   await stage.put(RECORDS)
   stage.took('subscriptions break: until all is read', await stage.delivered())
   expect(await breaks.hits()).toBe(3)
-  stage.expectOrder()
   expect(stage.repeats()).toBe(repeats)
+
+  // The consumer is registered by the application's name: both subscribe as the same one, and take shards from each other.
+  const ours = stage.shardwise('ours', { retrieval: 'fanOut' })
+  {
+    await using _putting = stage.keepPutting()
+    stage.took('a KCL leads, one of ours joins: until both read', await stage.readBy([kcl, ours]))
+    stage.took('a KCL stops', await kcl.stop())
+    stage.took('and until we read all', await stage.readBy([ours]))
+    const back = stage.kcl('3.5', 'back', { retrieval: 'fanOut' })
+    await back.ready()
+    stage.took('we lead, a KCL joins: until both read', await stage.readBy([ours, back]))
+  }
+  stage.took('then all is read', await stage.delivered())
+  stage.expectOrder()
   expect(await reads()).toBe(0)
-  stage.took('a KCL stops', await kcl.stop())
-}, 180_000)
+}, 240_000)

@@ -14,10 +14,11 @@ export interface ShardwiseWorkerSettings {
   readonly dynamodb: object
   /** Tells the load of a machine of its own that has nothing else to do, not of this one, which all the workers share. */
   readonly idle: boolean
+  readonly retrieval: 'polling' | 'fanOut'
 }
 
 const settings = JSON.parse(process.argv[2] ?? '') as ShardwiseWorkerSettings
-const { worker, application, streams, failoverMs } = settings
+const { worker, application, streams, failoverMs, retrieval } = settings
 const [stream = ''] = streams
 
 function print(event: string, fields: object = {}): void {
@@ -41,6 +42,7 @@ const consumer = new Consumer({
   ...(streams.length === 1 ? { stream } : { streams }),
   workerId: worker,
   failoverTime: failoverMs,
+  retrieval,
   kinesisConfig: settings.kinesis,
   dynamodbConfig: settings.dynamodb,
   onEvent: (event) => {

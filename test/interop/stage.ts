@@ -16,7 +16,7 @@ import { expect } from 'vitest'
 import { type DynamoDBLocal, startDynamoDBLocal } from './dynamodb-local.ts'
 import { EventLog, until } from './event-log.ts'
 import type { KclVersion } from './java.ts'
-import { nameOf, type Surroundings, Worker } from './worker.ts'
+import { nameOf, type OurSettings, type Surroundings, Worker } from './worker.ts'
 
 export type Item = Readonly<Record<string, AttributeValue>>
 
@@ -93,7 +93,7 @@ export class Stage implements AsyncDisposable {
     return this.#add(Worker.kcl(version, name, this.#around, settings))
   }
 
-  shardwise(name: string, options?: { readonly idle: boolean }): Worker {
+  shardwise(name: string, options?: OurSettings): Worker {
     return this.#add(Worker.shardwise(name, this.#around, options))
   }
 

@@ -21,6 +21,9 @@ export interface Surroundings {
   readonly dynamodb: { readonly endpoint: string }
 }
 
+/** What only some tests set for a worker of ours. */
+export type OurSettings = Partial<Pick<ShardwiseWorkerSettings, 'idle' | 'retrieval'>>
+
 /** A worker process, a KCL's or ours. */
 export class Worker {
   readonly name: string
@@ -58,7 +61,11 @@ export class Worker {
     return new Worker(name, kclWorkerCommand(version, settings), around)
   }
 
-  static shardwise(name: string, around: Surroundings, { idle = false } = {}): Worker {
+  static shardwise(
+    name: string,
+    around: Surroundings,
+    { idle = false, retrieval = 'polling' }: OurSettings = {},
+  ): Worker {
     const { application, streams, failoverMs, kinesis, dynamodb } = around
     const settings: ShardwiseWorkerSettings = {
       worker: name,
@@ -68,6 +75,7 @@ export class Worker {
       kinesis,
       dynamodb,
       idle,
+      retrieval,
     }
     const command = [process.execPath, '--conditions=shardwise-source', shardwiseWorker, JSON.stringify(settings)]
     return new Worker(name, command, around)

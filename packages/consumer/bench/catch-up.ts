@@ -1,19 +1,32 @@
 /**
- * What catching up costs: CPU time a user record of the process that consumes, with the SDK and HTTP/1.1, aggregates as the
- * KPL makes them (50 KB, user records of 100 bytes) coming from a process that replays them without limits. And what parts of
- * it cost: GetRecords alone, and with taking the aggregates apart.
+ * What catching up costs: CPU time a user record of the process that consumes, with the SDK and HTTP, aggregates as the
+ * KPL makes them (50 KB, user records of 100 bytes) coming from another process without limits. And what parts of it cost: GetRecords alone,
+ * and with taking the aggregates apart.
  *
  *   node --conditions=shardwise-source packages/consumer/bench/catch-up.ts [--records 4000000] [--rounds 3] [--shards 64] [--only handled] [--no-pin]
  *
- * The client keeps to one processor and the server to another where `taskset` is there. CPU time is what counts: readers
- * pace themselves as the service's limits ask for.
+ * Polling reads over HTTP/1.1 what a server replays that has everything encoded beforehand; fan-out reads over HTTP/2 from the
+ * local Kinesis, each record once. The client keeps to one processor and the server to another where `taskset` is there. CPU time is what
+ * counts: readers pace themselves as the service's limits ask for.
  */
 import { execFileSync, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { availableParallelism, loadavg } from 'node:os'
 import { parseArgs } from 'node:util'
+import { PutRecordsCommand } from '@aws-sdk/client-kinesis'
+import { createKinesisClient } from '@shardwise/core'
 import { startLocal } from '@shardwise/local'
-import type { ClientConfig, Depth, Figures, Replay, ServerReport } from './catch-up/messages.ts'
+import { splitEvenly } from '@shardwise/records'
+import { aggregatesOf } from './catch-up/aggregates.ts'
+import {
+  type ClientConfig,
+  type Depth,
+  type Figures,
+  type Listening,
+  type Load,
+  type Replay,
+  STREAM,
+} from './catch-up/messages.ts'
 import { spread, table } from './fleet/figures.ts'
 
 const { values } = parseArgs({
@@ -22,7 +35,6 @@ const { values } = parseArgs({
     rounds: { type: 'string', default: '3' },
     shards: { type: 'string', default: '64' },
     only: { type: 'string', default: '' },
-    profile: { type: 'boolean', default: false },
     'no-pin': { type: 'boolean', default: false },
   },
 })
@@ -30,38 +42,41 @@ const rounds = Number(values.rounds)
 const shards = Number(values.shards)
 const isPinned = !values['no-pin'] && availableParallelism() > 1
 
+/** So many the server makes; then they come again under other sequence numbers. */
+const MADE = 1_000_000
+const repeats = Math.ceil(Number(values.records) / MADE)
 const FEW_KEYS = 10_000
-/** Each user record that the server makes has its own. */
-const MANY_KEYS = 1_000_000
 
 interface Case {
   readonly what: string
   readonly depth: Depth
+  readonly retrieval: ClientConfig['retrieval']
   readonly keys: number
 }
 
 const CASES: readonly Case[] = [
-  { what: 'GetRecords alone', depth: 'read', keys: FEW_KEYS },
-  { what: 'GetRecords, deaggregated', depth: 'deaggregated', keys: FEW_KEYS },
-  { what: 'handled, synchronous handler', depth: 'handled', keys: FEW_KEYS },
-  { what: 'handled, asynchronous handler', depth: 'awaited', keys: FEW_KEYS },
-  { what: 'handled, synchronous handler', depth: 'handled', keys: MANY_KEYS },
-].filter(({ what }) => what.includes(values.only)) as Case[]
+  { what: 'GetRecords alone', depth: 'read', retrieval: 'polling', keys: FEW_KEYS },
+  { what: 'GetRecords, deaggregated', depth: 'deaggregated', retrieval: 'polling', keys: FEW_KEYS },
+  { what: 'polling, synchronous handler', depth: 'handled', retrieval: 'polling', keys: FEW_KEYS },
+  { what: 'polling, asynchronous handler', depth: 'awaited', retrieval: 'polling', keys: FEW_KEYS },
+  { what: 'polling, synchronous handler, a key each', depth: 'handled', retrieval: 'polling', keys: MADE },
+  { what: 'fan-out, synchronous handler', depth: 'handled', retrieval: 'fanOut', keys: FEW_KEYS },
+]
 
-function start(file: string, argument: unknown, processor: number, execArgv: readonly string[] = []) {
+function start(file: string, argument: unknown, processor: number): ReturnType<typeof fork> {
   const child = fork(new URL(file, import.meta.url), [JSON.stringify(argument)], {
-    execArgv: ['--conditions=shardwise-source', ...execArgv],
+    execArgv: ['--conditions=shardwise-source'],
   })
   if (isPinned) pin(child.pid, processor)
   return child
 }
 
-/** Keeps a process, with all its threads, to one processor, if that can be done. */
+/** Keeps a process, with all its threads, to one processor. */
 function pin(pid: number | undefined, processor: number): void {
   try {
     execFileSync('taskset', ['-a', '-c', '-p', `${processor}`, `${pid}`], { stdio: 'ignore' })
   } catch {
-    process.stderr.write('not pinned: taskset is missing\n')
+    process.stderr.write('not kept to a processor: taskset is missing\n')
   }
 }
 
@@ -73,66 +88,81 @@ async function message<T>(child: ReturnType<typeof fork>): Promise<T> {
 
 let runs = 0
 
-async function run({ depth, keys }: Case): Promise<Figures> {
-  const replay: Replay = { shards, keys, userRecords: MANY_KEYS, repeats: Number(values.records) / MANY_KEYS }
+async function measure(config: Omit<ClientConfig, 'shards' | 'application'>): Promise<Figures> {
+  const client = start('catch-up/client.ts', { ...config, shards, application: `catch-up-${++runs}` }, 0)
+  const exited = once(client, 'exit')
+  const figures = await message<Figures>(client)
+  await exited
+  return figures
+}
+
+async function poll({ keys, ...config }: Case): Promise<Figures> {
+  const replay: Replay = { shards, repeats, load: { keys, userRecords: MADE } }
   const server = start('catch-up/replay-server.ts', replay, 1)
   try {
-    const report = await message<ServerReport>(server)
-    if (!('port' in report)) throw new Error('expected the server to tell its port first')
-    const config: ClientConfig = {
-      depth,
-      shards,
-      userRecords: Number(values.records),
-      kinesis: { ...local.kinesis, endpoint: `http://127.0.0.1:${report.port}` },
-      dynamodb: local.dynamodb,
-      application: `catch-up-${++runs}`,
-    }
-    const client = start(
-      'catch-up/client.ts',
-      config,
-      0,
-      values.profile ? ['--cpu-prof', '--cpu-prof-dir=/tmp/catch-up'] : [],
-    )
-    const exited = once(client, 'exit')
-    const figures = await message<Figures>(client)
-    await exited
-    return figures
+    const { port } = await message<Listening>(server)
+    await using local = await startLocal({ streams: {} })
+    const kinesis = { ...local.kinesis, endpoint: `http://127.0.0.1:${port}` }
+    return await measure({ ...config, userRecords: repeats * MADE, kinesis, dynamodb: local.dynamodb })
   } finally {
     server.disconnect()
   }
 }
 
-await using local = await startLocal({ streams: {} })
-const all = new Map<Case, Figures[]>(CASES.map((each) => [each, []]))
+async function subscribe({ keys, ...config }: Case): Promise<Figures> {
+  await using local = await startLocal({ streams: { [STREAM]: shards }, limits: false })
+  const load: Load = { keys, userRecords: repeats * MADE }
+  await fill(createKinesisClient(local.kinesis), load)
+  if (isPinned) pin(process.pid, 1)
+  return await measure({ ...config, userRecords: load.userRecords, kinesis: local.kinesis, dynamodb: local.dynamodb })
+}
+
+async function fill(kinesis: ReturnType<typeof createKinesisClient>, load: Load): Promise<void> {
+  const ranges = splitEvenly(shards)
+  const byShard = aggregatesOf(ranges, load)
+  const entries = byShard.flatMap((aggregates, shard) =>
+    aggregates.map((Data) => ({ PartitionKey: 'a', ExplicitHashKey: `${ranges[shard]!.start}`, Data })),
+  )
+  for (let at = 0; at < entries.length; at += 100) {
+    const Records = entries.slice(at, at + 100)
+    const { FailedRecordCount } = await kinesis.send(new PutRecordsCommand({ StreamName: STREAM, Records }))
+    if (FailedRecordCount) throw new Error(`${FailedRecordCount} records were refused`)
+  }
+  kinesis.destroy()
+}
+
+const cases = CASES.filter(({ what }) => what.includes(values.only))
+const all = new Map(cases.map((each) => [each, [] as Figures[]]))
 for (let round = 1; round <= rounds; round++) {
   for (const [each, figures] of all) {
-    const measured = await run(each)
+    const measured = await (each.retrieval === 'polling' ? poll(each) : subscribe(each))
     figures.push(measured)
-    process.stderr.write(`${round}: ${each.what}, ${each.keys} keys: ${JSON.stringify(measured)}\n`)
+    process.stderr.write(`${round}: ${each.what}: ${JSON.stringify(measured)}\n`)
   }
 }
 
-const rows = [...all].map(([{ what, keys }, figures]) => [
-  `${what}, ${keys.toLocaleString('en')} keys`,
+const rows = [...all].map(([{ what }, figures]) => [
+  what,
   spread(
-    figures.map(({ cpuUser, cpuSystem, userRecords }) => (cpuUser + cpuSystem) / userRecords),
+    figures.map(({ cpuUser, cpuSystem }) => cpuUser + cpuSystem),
     2,
   ),
   spread(
-    figures.map(({ cpuSystem, userRecords }) => cpuSystem / userRecords),
+    figures.map(({ cpuSystem }) => cpuSystem),
     2,
   ),
   spread(
-    figures.map(({ userRecords, seconds }) => userRecords / seconds),
+    figures.map(({ perSecond }) => perSecond),
     0,
   ),
   spread(
-    figures.map(({ peakRssMiB }) => peakRssMiB),
+    figures.map(({ peakMiB }) => peakMiB),
     0,
   ),
 ])
 process.stdout.write(
-  `Node ${process.version}, ${shards} shards, ${values.records} user records, medians (least–greatest) of ${rounds} rounds; ` +
+  `Node ${process.version}, ${shards} shards, ${repeats} million user records of ${FEW_KEYS} keys where not said otherwise, ` +
+    `medians (least–greatest) of ${rounds} rounds; ` +
     `${isPinned ? 'client and server on a processor each' : 'on any processor'}; load ${loadavg()[0]!.toFixed(1)}\n\n` +
     table(['', 'CPU µs a user record', 'of it system', 'user records/s', 'peak MiB'], rows),
 )

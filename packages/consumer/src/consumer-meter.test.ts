@@ -148,6 +148,19 @@ describe('counted from events', () => {
     })
   })
 
+  test('subscriptions: how many are open, and which broke off', async () => {
+    const stream = meterOf(() => NOTHING).of('flights')
+    for (let i = 0; i < 5; i++) stream.subscriptionBegan()
+    stream.subscriptionEnded()
+    stream.subscriptionEnded(THROTTLED)
+    expect(await exported()).toMatchObject({
+      'subscriptions flights w1': 3,
+      'subscriptions_broken flights ProvisionedThroughputExceededException': 1,
+    })
+    for (let i = 0; i < 3; i++) stream.subscriptionEnded()
+    expect(await exported()).toMatchObject({ 'subscriptions flights w1': 0 })
+  })
+
   test('failed calls by their error, and items that are no leases', async () => {
     const meter = meterOf()
     const events: ConsumerEvent[] = [
@@ -350,6 +363,9 @@ test('what is exported has the attributes, the unit and the kind that the table 
   stream.recordsAsked('s1', 1, THROTTLED)
   stream.leaseWritten(1, THROTTLED)
   stream.iteratorAsked(1, THROTTLED)
+  stream.subscriptionAsked(1, THROTTLED)
+  stream.subscriptionBegan()
+  stream.subscriptionEnded(THROTTLED)
   stream.shardsSynced(1, THROTTLED)
   stream.answerHandled('s1', 1)
   stream.userRecordsHandled('s1', 1)

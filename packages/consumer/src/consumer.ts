@@ -23,6 +23,7 @@ import { shardsOf } from './shard-list.ts'
 import { StreamFinder } from './stream-finder.ts'
 import { oneStream, SeveralStreams, type Streams } from './streams.ts'
 import { Telemetry } from './telemetry.ts'
+import { timedCalls } from './timed-calls.ts'
 
 /** What {@link Consumer.run} does with records. */
 export interface Handlers {
@@ -152,7 +153,7 @@ export class Consumer {
     }
     const { kinesisConfig } = this.#options
     const own = this.#options.kinesis === undefined ? createKinesisClient(kinesisConfig) : undefined
-    const kinesis = this.#options.kinesis ?? own!
+    const kinesis = timedCalls(this.#options.kinesis ?? own!, this.#options.clock)
     try {
       const deregistered: string[] = []
       for (const stream of await this.#chosenStreams(kinesis, signal)) {
@@ -198,7 +199,7 @@ export class Consumer {
     const ownDynamodb = this.#options.dynamodb === undefined ? this.#createDynamoDB(dynamodbConfig) : undefined
     const ownSubscriber =
       ownKinesis !== undefined && this.#options.retrieval === 'fanOut' ? createFanOutClient(kinesisConfig) : undefined
-    const kinesis = this.#options.kinesis ?? ownKinesis!
+    const kinesis = timedCalls(this.#options.kinesis ?? ownKinesis!, this.#options.clock)
     try {
       await this.#consume(eachRecord, {
         kinesis,

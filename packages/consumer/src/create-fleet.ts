@@ -8,6 +8,7 @@ import { PollingReader } from './polling-reader.ts'
 import { ReadAhead } from './read-ahead.ts'
 import { ShardConsumer } from './shard-consumer.ts'
 import type { ReaderOf } from './shard-reader.ts'
+import { SharedListing } from './shared-listing.ts'
 import type { StreamSource } from './stream-source.ts'
 import type { Streams } from './streams.ts'
 import type { Table } from './table.ts'
@@ -33,6 +34,7 @@ interface StreamContext {
   readonly source: StreamSource
   readonly telemetry: StreamTelemetry
   readonly facts: StreamFacts
+  readonly listing: SharedListing
   readonly readerOf: ReaderOf
 }
 
@@ -56,11 +58,16 @@ export function createFleet(
     kinesis,
     pool: new HandlerPool(eachRecord, options),
     parents: new Parents(table),
-    // One of several streams that may not be read is no reason to stop reading the others.
-    isRefusalFinal: !streams.areSeveral,
+    isRefusalFinal: () => isRefusalFinal(),
     parentPollMs: Math.min(MAX_PARENT_POLL_MS, failoverTime / 10),
     readAhead: new ReadAhead(options),
     onFailure: (doing: string, error: unknown) => telemetry.emit({ type: 'callFailed', doing, error }),
+  }
+  let hasRead = false
+  const isRefusalFinal = (): boolean => {
+    // What could be read before, and one of several streams that may not be read, is no reason to stop reading the others.
+    hasRead ||= fleet.shards.some((shard) => shard.status().millisBehindLatest !== undefined)
+    return !streams.areSeveral && !hasRead
   }
   // By source, not by name: a stream that was made anew is another one.
   const contexts = new WeakMap<StreamSource, StreamContext>()
@@ -71,6 +78,7 @@ export function createFleet(
         source,
         telemetry: telemetry.of(source.stream),
         facts: factsOf(source),
+        listing: new SharedListing({ ...options, kinesis, stream: source.stream }),
         readerOf: readersOf(source),
       }
       contexts.set(source, found)

@@ -48,6 +48,8 @@ export const MIN_RETENTION_MS: number = 24 * 3_600_000
 const ASK_AGAIN_MS = 10 * 60_000
 /** How the stream places records may be changed at any time, with effect at once. */
 const PLACEMENT_FRESH_MS = 60_000
+/** Soon enough that who asks all the time always has a fresh answer. */
+const PLACEMENT_ASK_AGAIN_MS = 30_000
 /** The operation is granted 20 times a second for a whole account. */
 const RETRY_BACKOFF = { baseMs: 1_000, maxMs: 60_000 }
 /** Records wait for this answer. */
@@ -84,8 +86,9 @@ export class DescribedStream implements StreamFacts {
 
   placement(signal: AbortSignal): Placement {
     const nowMs = this.#options.clock.monotonicMs()
-    const isFresh = nowMs - this.#describedAtMs < PLACEMENT_FRESH_MS
-    if (this.#failures === 0 ? !isFresh : nowMs >= this.#askAtMs) void this.#ask(signal)
+    const ageMs = nowMs - this.#describedAtMs
+    const isFresh = ageMs < PLACEMENT_FRESH_MS
+    if (this.#failures === 0 ? ageMs >= PLACEMENT_ASK_AGAIN_MS : nowMs >= this.#askAtMs) void this.#ask(signal)
     if (this.#distributesByKey === false) return 'byService'
     return isFresh && !this.#everPlacedByService ? 'byKey' : 'unknown'
   }

@@ -1,6 +1,6 @@
 import { settle } from '@shardwise/core/testing'
 import { describe, expect, test } from 'vitest'
-import { CHILD, DAY_MS, listed, refusal, shardId } from '../test/reading.ts'
+import { CHILD, DAY_MS, listed, ROOM, refusal, shardId } from '../test/reading.ts'
 import { ARN, clock, event, events, lastEvent, numbers, served, stop, subscribe } from '../test/subscribing.ts'
 import { ConsumerError } from './errors.ts'
 import type { Reservation } from './read-ahead.ts'
@@ -234,6 +234,21 @@ describe('a subscription that is silent', () => {
     expect(served).toHaveLength(1)
   })
 
+  test('but for the bytes of an event that takes long to come is waited for', async () => {
+    subscribe()
+    await settle()
+    for (let s = 0; s < 120; s++) {
+      served[0]!.receivedBytes += 40_000
+      await clock.advance(1_000)
+    }
+    expect(served).toHaveLength(1)
+    served[0]!.send(event(1))
+    await settle()
+    expect(numbers).toEqual(['1'])
+    await clock.advance(40_000)
+    expect(served).toHaveLength(2)
+  })
+
   test('from the start, without an answer, is broken off too', async () => {
     subscribe({ calls: ['never', 'never'] })
     await clock.advance(33_000)
@@ -250,7 +265,7 @@ describe('a subscription that is silent', () => {
 })
 
 describe('failures', () => {
-  test.each(['LimitExceededException', 'ResourceInUseException', 'ECONNRESET', 'ThrottlingException'])(
+  test.each(['LimitExceededException', 'ECONNRESET', 'ThrottlingException'])(
     'such as %s are tried again with longer and longer waits, never more than a call a second',
     async (name) => {
       const calls = Array.from({ length: 20 }, () => refusal(name))
@@ -261,6 +276,15 @@ describe('failures', () => {
       expect(gaps.slice(0, 7)).toEqual([1_100, 1_100, 2_000, 4_000, 8_000, 10_000, 10_000])
     },
   )
+
+  test('of a shard that is held for another are tried again soon at first: it will be let go of', async () => {
+    subscribe({ calls: Array.from({ length: 20 }, () => refusal('ResourceInUseException')) })
+    await clock.advance(120_000)
+    const gaps = served.slice(1).map(({ atMs }, i) => atMs - served[i]!.atMs)
+    // From the sixth on, once a minute.
+    expect(told('readFailed')).toMatchObject([{ failures: 1, retryInMs: 1_100 }, { failures: 10 }])
+    expect(gaps.slice(0, 9)).toEqual([1_100, 1_100, 1_100, 1_100, 1_100, 1_100, 1_100, 2_000, 4_000])
+  })
 
   test.each([
     'InternalFailureException',
@@ -304,8 +328,31 @@ describe('failures', () => {
     served[1]!.send(event(2), refusal('InternalFailureException'))
     await clock.advance(6_000)
     expect(told('readFailed')).toEqual([
-      { type: 'readFailed', stream: 'flights', shardId, retryInMs: 4_200, error: refusal('InternalFailureException') },
+      {
+        type: 'readFailed',
+        stream: 'flights',
+        shardId,
+        failures: 1,
+        retryInMs: 4_200,
+        error: refusal('InternalFailureException'),
+      },
     ])
+  })
+
+  test('are also subscriptions that end much earlier than they should', async () => {
+    subscribe()
+    await settle()
+    for (let i = 0; i < 10; i++) {
+      served[i]!.send(event(i), 'end')
+      await clock.advance(10_000)
+    }
+    const error = { message: expect.stringContaining('expected after five minutes') }
+    // From the second on, once a minute.
+    expect(told('readFailed')).toMatchObject([
+      { failures: 1, error },
+      { failures: 6, error },
+    ])
+    expect(numbers).toHaveLength(10)
   })
 
   test('to decode an event are tried again from before it', async () => {
@@ -391,21 +438,63 @@ describe('what is not found', () => {
 })
 
 describe('an end', () => {
-  test('without children is made up for from the list of shards', async () => {
-    const { ended } = subscribe({ shards: { Shards: [listed('shardId-000000000005', shardId), listed(shardId)] } })
+  const family = { Shards: [listed('shardId-000000000005', shardId), listed(shardId)] }
+
+  test('without children is not believed at once, though the list of shards has some: what is left is still read', async () => {
+    const { ended } = subscribe({ shards: family })
     await settle()
-    served[0]!.send(lastEvent([], 1))
+    served[0]!.send(event(1), { ...lastEvent([], 2), MillisBehindLatest: 60_000 })
+    await clock.advance(6_000)
+    expect([ended(), numbers]).toEqual([undefined, ['1']])
+    expect(served[1]!.position).toEqual({ Type: 'AFTER_SEQUENCE_NUMBER', SequenceNumber: 'c1' })
+    served[1]!.send(event(2), lastEvent([CHILD], 3))
     await settle()
+    expect(numbers).toEqual(['1', '2', '3'])
+    expect(ended()?.map((child) => child.shardId)).toEqual([CHILD.ShardId])
+  })
+
+  test('without children that comes three times at the tip is made up for from the list of shards', async () => {
+    const { ended } = subscribe({ shards: family })
+    await settle()
+    for (const at of [0, 1, 2]) {
+      expect(ended()).toBeUndefined()
+      served[at]!.send(event(), lastEvent([], 1))
+      await clock.advance(10_000)
+    }
+    expect(numbers).toEqual(['1'])
     expect(ended()?.map((child) => child.shardId)).toEqual(['shardId-000000000005'])
+  })
+
+  test('without children is never believed while there is more behind it', async () => {
+    const { ended } = subscribe({ shards: family })
+    await settle()
+    for (let at = 0; at < 5; at++) {
+      served[at]!.send({ ...lastEvent([], 1), MillisBehindLatest: 1 })
+      await clock.advance(30_000)
+    }
+    expect([ended(), numbers]).toEqual([undefined, []])
+  })
+
+  test('with children and a place to go on at is none', async () => {
+    const { ended } = subscribe()
+    await settle()
+    served[0]!.send({ ...event(1), ...lastEvent([CHILD], 1), ContinuationSequenceNumber: 'c1' })
+    await clock.advance(6_000)
+    served[1]!.send(event(1, 2))
+    await settle()
+    expect([ended(), numbers]).toEqual([undefined, ['1', '2']])
   })
 
   test('with no child anywhere is not believed, and its records are not passed on twice', async () => {
     const { ended } = subscribe({ shards: { Shards: [listed(shardId)] } })
     await settle()
-    served[0]!.send(event(1), lastEvent([], 2))
-    await clock.advance(6_000)
-    expect(served[1]!.position).toEqual({ Type: 'AT_SEQUENCE_NUMBER', SequenceNumber: '2' })
-    served[1]!.send(lastEvent([CHILD], 2, 3))
+    served[0]!.send(event(1))
+    for (const at of [0, 1, 2]) {
+      served[at]!.send(lastEvent([], 2))
+      await clock.advance(10_000)
+    }
+    expect(served[3]!.position).toEqual({ Type: 'AT_SEQUENCE_NUMBER', SequenceNumber: '2' })
+    served[3]!.send(lastEvent([CHILD], 2, 3))
     await settle()
     expect(numbers).toEqual(['1', '2', '3'])
     expect(ended()).toHaveLength(1)
@@ -482,5 +571,24 @@ describe('records that may have expired unread', () => {
     }
     expect(await standstill(DAY_MS - 3_600_000)).toBe(0)
     expect(await standstill(DAY_MS + 1)).toBe(1)
+  })
+
+  test('are told of when events waited to be taken, each for a short time, and what came after them did not wait', async () => {
+    const minutesLeft = { MillisBehindLatest: DAY_MS - 120_000 }
+    subscribe({
+      readAhead: {
+        reserve: async (signal) => {
+          await clock.sleep(4_000, signal)
+          return ROOM
+        },
+      },
+    })
+    await clock.advance(4_000)
+    served[0]!.send(...Array.from({ length: 60 }, (_, i) => ({ ...event(i), ...minutesLeft })), 'end')
+    await clock.advance(250_000)
+    served[1]!.send({ ...event(64), MillisBehindLatest: DAY_MS - 1_000 })
+    await clock.advance(4_000)
+    expect(numbers.at(-1)).toBe('64')
+    expect(told('recordsExpired')).not.toEqual([])
   })
 })

@@ -6,11 +6,12 @@ import {
 } from '@aws-sdk/client-kinesis'
 import { classifyError, errorCode, type Kinesis } from '@shardwise/core'
 import { ConsumerError } from './errors.ts'
+import { FailureNotice } from './failure-notice.ts'
 import { Patience } from './patience.ts'
 import type { Reservation } from './read-ahead.ts'
 import { ReadingPlace } from './reading-place.ts'
 import type { RegisteredConsumer } from './registered-consumer.ts'
-import { type ChildShard, childrenAtEnd, childrenIfGone } from './shard-children.ts'
+import { type ChildShard, childrenAtEnd, childrenIfGone, EndJudge } from './shard-children.ts'
 import type { ShardReader, ShardReaderOptions } from './shard-reader.ts'
 import type { SubscribePace } from './subscribe-pace.ts'
 import { timed } from './timed.ts'
@@ -22,12 +23,25 @@ export interface FanOutReaderOptions extends ShardReaderOptions {
   readonly pace: SubscribePace
 }
 
-/** Whoever has waited for room for so long may get what was sent as long ago. */
-const STALL_MS = 5_000
 /** A subscription lives for five minutes. One that ends much earlier has lost its connection. */
 const FULL_LIFE_MS = 270_000
 /** A failure that is the only one in so long isn't worth a word. */
 const LONE_FAILURE_MS = 60_000
+
+/** The events of a subscription. */
+interface Events {
+  readonly iterator: AsyncIterator<SubscribeToShardEventStream>
+  /** How many bytes have come; 0 where that isn't known. */
+  readonly bytes: () => number
+}
+
+/** What came of an event. */
+interface Taken {
+  /** What its records take up from now on. */
+  readonly bytes: number
+  readonly isEnd: boolean
+  readonly children: SubscribeToShardEvent['ChildShards']
+}
 
 /**
  * Reads one shard with SubscribeToShard: the service sends events as records come. A subscription lives for five minutes, and
@@ -37,14 +51,17 @@ const LONE_FAILURE_MS = 60_000
 export class FanOutReader implements ShardReader {
   readonly #options: FanOutReaderOptions
   readonly #place: ReadingPlace
+  readonly #end: EndJudge
   /** Where the service says that the next subscription goes on. */
   #continuation: string | undefined
   #everRead = false
   #failedAtMs = Number.NEGATIVE_INFINITY
+  readonly #notice = new FailureNotice()
 
   constructor(options: FanOutReaderOptions) {
     this.#options = options
     this.#place = new ReadingPlace(options)
+    this.#end = new EndJudge(options.shardId)
   }
 
   get millisBehindLatest(): number | undefined {
@@ -72,26 +89,21 @@ export class FanOutReader implements ShardReader {
     let hasBegun = false
     let failure: unknown
     try {
-      reservation = await readAhead.reserve(signal, 'event')
       arn = await consumer.arn(signal)
+      reservation = await readAhead.reserve(signal, 'event')
       const events = await this.#subscribe(arn, patience, signal)
       hasBegun = true
       const begunMs = clock.monotonicMs()
       telemetry.measures?.subscriptionBegan()
-      for (let isPrompt = true; ; ) {
-        const { done, value } = await patience.wait(() => events.next())
-        if (done) {
+      for (;;) {
+        const taken = await this.#take(events, patience, signal)
+        if (taken === undefined) {
           this.#checkEnd(clock.monotonicMs() - begunMs)
           return undefined
         }
-        const event = eventIn(value)
-        const isEnd = !event.ContinuationSequenceNumber
-        reservation.done(await this.#accept(event, isEnd, signal))
-        if (isEnd) return await childrenAtEnd(event.ChildShards, this.#options, signal)
-        if (isPrompt) this.#place.asking()
-        const sinceMs = clock.monotonicMs()
+        reservation.done(taken.bytes)
+        if (taken.isEnd) return await childrenAtEnd(taken.children, this.#options, signal)
         reservation = await readAhead.reserve(signal, 'event')
-        isPrompt &&= clock.monotonicMs() - sinceMs < STALL_MS
       }
     } catch (error) {
       signal.throwIfAborted()
@@ -105,14 +117,11 @@ export class FanOutReader implements ShardReader {
     return await this.#recover(failure, { arn, hasBegun }, signal)
   }
 
-  async #subscribe(
-    arn: string,
-    patience: Patience,
-    signal: AbortSignal,
-  ): Promise<AsyncIterator<SubscribeToShardEventStream>> {
+  async #subscribe(arn: string, patience: Patience, signal: AbortSignal): Promise<Events> {
     const { subscriber, shardId, clock, telemetry } = this.#options
     const position = this.#position
     const command = new SubscribeToShardCommand({ ConsumerARN: arn, ShardId: shardId, StartingPosition: position })
+    // What comes is no older than the subscription, which lives for five minutes: an event may wait for long until it is taken.
     this.#place.asking()
     this.#options.pace.calling(clock.monotonicMs())
     const { EventStream } = await timed(
@@ -124,7 +133,8 @@ export class FanOutReader implements ShardReader {
     this.#options.pace.began(clock.monotonicMs())
     if (EventStream === undefined) throw new Error('SubscribeToShard answered without a stream of events')
     this.#place.started(position.Type === 'AT_SEQUENCE_NUMBER' ? position.SequenceNumber : undefined)
-    return EventStream[Symbol.asyncIterator]()
+    const stream: AsyncIterable<SubscribeToShardEventStream> & { readonly receivedBytes?: number } = EventStream
+    return { iterator: stream[Symbol.asyncIterator](), bytes: () => stream.receivedBytes ?? 0 }
   }
 
   get #position(): StartingPosition {
@@ -138,18 +148,25 @@ export class FanOutReader implements ShardReader {
     throw new Error(`the subscription ended after ${Math.round(lifeMs / 1_000)} s, expected after five minutes`)
   }
 
-  /** Passes the records on. @returns how many bytes they take up from now on */
-  async #accept(
-    { Records = [], MillisBehindLatest = 0, ContinuationSequenceNumber }: Partial<SubscribeToShardEvent>,
-    isEnd: boolean,
+  /** Takes the next event and passes its records on, of which nothing is kept here. Undefined if the subscription has ended. */
+  async #take(
+    { iterator, bytes: received }: Events,
+    patience: Patience,
     signal: AbortSignal,
-  ): Promise<number> {
-    const answer = { records: Records, millisBehindLatest: MillisBehindLatest, isEnd }
-    const bytes = await this.#place.accept(answer, signal)
-    this.#continuation = ContinuationSequenceNumber
+  ): Promise<Taken | undefined> {
+    const { done, value } = await patience.wait(() => iterator.next(), received)
+    if (done) return undefined
+    const { Records: records = [], MillisBehindLatest: millisBehindLatest = 0, ...event } = eventIn(value)
+    const { ContinuationSequenceNumber: continuation, ChildShards: children } = event
+    const isEnd = this.#end.isEnd(
+      { goesOn: Boolean(continuation), children, millisBehindLatest },
+      this.#place.position.SequenceNumber,
+    )
+    const bytes = await this.#place.accept({ records, millisBehindLatest, isEnd }, signal)
+    this.#continuation = continuation
     this.#everRead = true
     this.#options.pace.came()
-    return bytes
+    return { bytes, isEnd, children }
   }
 
   /** Prepares the next subscription after an error. Returns the children if the shard is no longer there to be read. */
@@ -170,8 +187,8 @@ export class FanOutReader implements ShardReader {
       if (children !== undefined) return children
     }
     this.#checkAccess(error, arn)
-    const isTakenOver = hasBegun && code === 'ResourceInUseException'
-    this.#failed(error, isTakenOver ? 'takenOver' : 'other')
+    const isInUse = code === 'ResourceInUseException'
+    this.#failed(error, isInUse ? (hasBegun ? 'takenOver' : 'held') : 'other')
     return undefined
   }
 
@@ -203,14 +220,15 @@ export class FanOutReader implements ShardReader {
     )
   }
 
-  #failed(error: unknown, failure: 'takenOver' | 'other'): void {
+  #failed(error: unknown, failure: 'held' | 'takenOver' | 'other'): void {
     const { clock, shardId, telemetry } = this.#options
     const nowMs = clock.monotonicMs()
     const retryInMs = this.#options.pace.failed(nowMs, failure)
-    const isLone = nowMs - this.#failedAtMs >= LONE_FAILURE_MS
+    const isLone = nowMs - this.#failedAtMs >= LONE_FAILURE_MS && classifyError(error) !== 'fatal'
     this.#failedAtMs = nowMs
-    if (isLone && classifyError(error) !== 'fatal') return
-    telemetry.emit({ type: 'readFailed', shardId, retryInMs, error })
+    if (failure === 'held' ? !this.#options.pace.isRefusalNews : isLone) return
+    const failures = this.#notice.count(errorCode(error), nowMs)
+    if (failures !== undefined) telemetry.emit({ type: 'readFailed', shardId, failures, retryInMs, error })
   }
 }
 

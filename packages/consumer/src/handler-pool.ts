@@ -37,6 +37,12 @@ export interface PoolShard {
   readonly onFailure: (work: Work, error: unknown, retryInMs: number) => void
 }
 
+interface Member {
+  readonly shard: PoolShard
+  /** One for all records that are tried for the first time. */
+  readonly firstContext: HandlerContext
+}
+
 const RETRY_BACKOFF = { baseMs: 200, maxMs: 30_000 }
 /** The event loop gets a turn after this much work, for heartbeats to go out in time. */
 const TURN_MS = 10
@@ -51,11 +57,12 @@ export class HandlerPool {
   readonly #concurrency: number
   readonly #clock: Clock
   readonly #random: Random
-  #shards: PoolShard[] = []
+  #members: Member[] = []
   #turn = 0
   #running = 0
   #scheduled = false
-  readonly #firstContexts = new Map<PoolShard, HandlerContext>()
+  /** Something of theirs was finished that they haven't been told of. */
+  readonly #progressed = new Set<ShardQueue>()
 
   constructor(eachRecord: EachRecord, { concurrency, clock, random }: HandlerPoolOptions) {
     this.#eachRecord = eachRecord
@@ -65,15 +72,13 @@ export class HandlerPool {
   }
 
   add(shard: PoolShard): void {
-    this.#shards.push(shard)
-    this.#firstContexts.set(shard, { signal: shard.signal, attempt: 1 })
+    this.#members.push({ shard, firstContext: { signal: shard.signal, attempt: 1 } })
     this.wake()
   }
 
   /** Starts nothing more of the shard. What runs of it goes on and keeps its place until it is done. */
   remove(shard: PoolShard): void {
-    this.#shards = this.#shards.filter((other) => other !== shard)
-    this.#firstContexts.delete(shard)
+    this.#members = this.#members.filter((member) => member.shard !== shard)
   }
 
   /** To be called whenever there may be something to run. */
@@ -90,15 +95,19 @@ export class HandlerPool {
     const endMs = this.#clock.monotonicMs() + TURN_MS
     let left = TURN_RECORDS
     let idle = 0
-    while (this.#running < this.#concurrency && idle < this.#shards.length) {
-      const shard = this.#shards[this.#turn++ % this.#shards.length]!
+    // Once for many records, and for shards that get no turn too.
+    for (const queue of this.#progressed) queue.report()
+    this.#progressed.clear()
+    while (this.#running < this.#concurrency && idle < this.#members.length) {
+      const member = this.#members[this.#turn++ % this.#members.length]!
+      const { shard } = member
       let taken = 0
       if (shard.mayRun()) {
         while (taken < RUN_RECORDS && this.#running < this.#concurrency && this.#clock.monotonicMs() < endMs) {
           const work = shard.queue.take()
           if (work === undefined) break
           taken++
-          this.#run(shard, work)
+          this.#run(member, work)
         }
       }
       shard.queue.report()
@@ -111,10 +120,11 @@ export class HandlerPool {
     }
   }
 
-  #run(shard: PoolShard, work: Work): void {
+  #run({ shard, firstContext }: Member, work: Work): void {
+    const { attempt } = work
     let result: unknown
     try {
-      result = this.#eachRecord(work.record, this.#contextOf(shard, work))
+      result = this.#eachRecord(work.record, attempt === 1 ? firstContext : { signal: shard.signal, attempt })
     } catch (error) {
       this.#fail(shard, work, error)
       return
@@ -129,7 +139,7 @@ export class HandlerPool {
       () => {
         this.#running--
         shard.queue.finished(work)
-        shard.queue.report()
+        this.#progressed.add(shard.queue)
         this.wake()
       },
       (error: unknown) => {
@@ -138,11 +148,6 @@ export class HandlerPool {
         this.wake()
       },
     )
-  }
-
-  #contextOf(shard: PoolShard, work: Work): HandlerContext {
-    const first = work.attempt === 1 ? this.#firstContexts.get(shard) : undefined
-    return first ?? { signal: shard.signal, attempt: work.attempt }
   }
 
   #fail(shard: PoolShard, work: Work, error: unknown): void {

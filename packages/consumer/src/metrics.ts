@@ -236,7 +236,7 @@ export const METRICS: { readonly [Key in keyof MetricKinds]: Metric & { readonly
     kcl: [],
     kind: 'counter',
     unit: '{call}',
-    description: 'calls for the leases that failed and are tried again',
+    description: 'calls for the leases, the shards or a registered consumer that failed and are tried again',
     attributes: [...OF_WORKER, ERROR_TYPE],
   },
   timeBehindLatest: {

@@ -3,6 +3,8 @@ import { Consumer } from './consumer.ts'
 import { type ConsumerOptions, resolveOptions } from './options.ts'
 
 const given = { application: 'delays', stream: 'flights' }
+const streamArn = 'arn:aws:kinesis:eu-west-1:123456789012:stream/flights'
+const consumerArn = `${streamArn}/consumer/delays:1700000000`
 
 test('what is not given has its default', () => {
   expect(resolveOptions(given)).toMatchObject({
@@ -17,12 +19,22 @@ test('what is not given has its default', () => {
     concurrency: 64,
     maxRecords: 10_000,
     idleTimeBetweenReads: 200,
+    retrieval: 'polling',
+    consumerName: 'delays',
+    consumerArn: undefined,
     dropMisplaced: false,
   })
 })
 
 test('two workers of one process have different names', () => {
   expect(resolveOptions(given).workerId).not.toBe(resolveOptions(given).workerId)
+})
+
+test('a registered consumer is given with its stream, by name or ARN, and a long name is for polling', () => {
+  for (const stream of ['flights', streamArn]) {
+    expect(resolveOptions({ ...given, stream, retrieval: 'fanOut', consumerArn })).toMatchObject({ consumerArn })
+  }
+  expect(resolveOptions({ ...given, application: 'a'.repeat(129) })).toMatchObject({ retrieval: 'polling' })
 })
 
 test.each([
@@ -49,6 +61,16 @@ test.each([
   [{ ...given, tableBillingMode: 'FREE' }, '"tableBillingMode" must be'],
   [{ ...given, tableReadCapacity: 5 }, 'only for a table with tableBillingMode "PROVISIONED", got none'],
   [{ ...given, kinesis: {} }, 'an object with send'],
+  [{ ...given, retrieval: 'fanout' }, 'option "retrieval" must be'],
+  [{ ...given, consumerName: 'my app' }, 'must be 1 to 128 letters, digits, "_", "-" or ".", got "my app"'],
+  [{ ...given, application: 'a'.repeat(129), retrieval: 'fanOut' }, "by default the application's, must be 1 to 128"],
+  [{ ...given, consumerArn: 'delays' }, 'the ARN of a registered consumer'],
+  [
+    { ...given, stream: 'orders', consumerArn },
+    'with the "stream" that it is of, and without "consumerName", got "stream" "orders"',
+  ],
+  [{ ...given, consumerName: 'delays', consumerArn }, 'got also "consumerName" "delays"'],
+  [{ application: 'delays', streams: ['flights'], consumerArn }, 'with the "stream" that it is of'],
 ])('%j is refused', (options, message) => {
   expect(() => new Consumer(options as unknown as ConsumerOptions)).toThrow(message)
 })

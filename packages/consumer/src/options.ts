@@ -85,8 +85,10 @@ export interface ConsumerOptions {
   /** How many handlers may run at once, over all shards of the worker; always one a key. Default: 64. */
   readonly concurrency?: number | undefined
   /**
-   * How much may be read ahead of the handler over all shards, in bytes. Each shard has an equal part. An answer of the
-   * service may hold 10 MiB, and a shard with nothing left always reads one. Default: 128 MiB.
+   * How much may be read ahead of the handler over all shards, in bytes: what isn't finished, and what calls in progress are
+   * likely to bring. Half of it is shared out equally, the rest goes to who needs it first. What recent answers didn't make
+   * likely comes on top: up to a full answer of 10 MiB for each call in progress, of which there is one for every 2 MiB, 2 to
+   * 64; with `fanOut` an event of about 1 MiB for a shard. Default: 128 MiB.
    */
   readonly maxBufferedBytes?: number | undefined
   /**
@@ -111,16 +113,22 @@ export interface ConsumerOptions {
    */
   readonly consumerArn?: string | undefined
   /**
-   * From one read of a shard to the next, in milliseconds. All applications that poll a shard share 5 reads a second. Default:
-   * 200.
+   * From one poll of a shard to the next where nothing is left to be read, in milliseconds; grows to a second while nothing
+   * comes. A shard that is behind is read as fast as the service allows. All applications that poll a shard share its 5 reads and
+   * 2 MiB a second, and find their parts by themselves. Less than 200 says that the shard gives more than the service, reads
+   * and bytes alike: for emulators. Default: 200.
    */
   readonly idleTimeBetweenReads?: number | undefined
-  /** Kinesis records to ask for at once, 1 to 10000, the service's limit. Default: 10000. */
+  /**
+   * Kinesis records to ask for at once at most, 1 to 10000, the service's limit; fewer are asked for where their size makes more
+   * than 2 MiB likely. Default: 10000.
+   */
   readonly maxRecords?: number | undefined
   /**
    * Leaves out user records outside their shard's hash range, which a producer with an outdated shard map leaves behind in a
-   * reshard and writes again. The KCL does so, with everything in the same aggregate. On service-managed streams it loses
-   * records. Default: false; they are marked `misplaced`.
+   * reshard and writes again. The KCL does so, with everything in the same aggregate. Needs
+   * `kinesis:DescribeStreamSummary`: without it, and on streams that distribute records by themselves, nothing is left out. Default: false;
+   * they are marked `misplaced`.
    */
   readonly dropMisplaced?: boolean | undefined
   /**

@@ -6,13 +6,24 @@ const SILENCE_MS = 30_000
 /** After a pause of the process what came meanwhile is read only now. */
 const GRACE_MS = 1_000
 
-/** Breaks a subscription off when it is silent for too long while it is waited for. How long nobody waits doesn't matter. */
+/** What is waited for. */
+interface Awaited {
+  readonly bytes: () => number
+  /** When it was begun to be waited for, or seen last that bytes had come; and how many had. */
+  sinceMs: number
+  seenBytes: number
+}
+
+/**
+ * Breaks a subscription off when it is silent for too long while it is waited for. How long nobody waits doesn't matter, nor how
+ * long it takes until something is whole, as long as bytes of it come.
+ */
 export class Patience {
   readonly #clock: Clock
   readonly #outer: AbortSignal
   readonly #over = new AbortController()
   readonly #onAbort = (): void => this.#over.abort(this.#outer.reason)
-  #waitingSinceMs: number | undefined
+  #awaited: Awaited | undefined
 
   /** @param outer ends it too */
   constructor(clock: Clock, outer: AbortSignal) {
@@ -28,13 +39,17 @@ export class Patience {
     return this.#over.signal
   }
 
-  /** Waits for something that comes soon as long as the other side lives. */
-  async wait<T>(coming: () => Promise<T>): Promise<T> {
-    this.#waitingSinceMs = this.#clock.monotonicMs()
+  /**
+   * Waits for something that comes soon as long as the other side lives.
+   *
+   * @param bytes how many have come, if that is known
+   */
+  async wait<T>(coming: () => Promise<T>, bytes: () => number = () => 0): Promise<T> {
+    this.#awaited = { bytes, sinceMs: this.#clock.monotonicMs(), seenBytes: bytes() }
     try {
       return await orAborted(coming(), this.signal)
     } finally {
-      this.#waitingSinceMs = undefined
+      this.#awaited = undefined
     }
   }
 
@@ -45,11 +60,15 @@ export class Patience {
 
   async #watch(): Promise<void> {
     for (let ms = SILENCE_MS; await pause(this.#clock, ms, this.signal); ) {
-      const sinceMs = this.#waitingSinceMs
-      ms = sinceMs === undefined ? SILENCE_MS : sinceMs + SILENCE_MS - this.#clock.monotonicMs()
-      if (ms > 0) continue
+      const awaited = this.#awaited
+      ms = awaited === undefined ? SILENCE_MS : awaited.sinceMs + SILENCE_MS - this.#clock.monotonicMs()
+      if (awaited === undefined || ms > 0) continue
       if (!(await pause(this.#clock, GRACE_MS, this.signal))) return
-      if (this.#waitingSinceMs === sinceMs) this.#over.abort(new SilenceError())
+      if (this.#awaited !== awaited) continue
+      const bytes = awaited.bytes()
+      if (bytes === awaited.seenBytes) this.#over.abort(new SilenceError())
+      awaited.seenBytes = bytes
+      awaited.sinceMs = this.#clock.monotonicMs()
     }
   }
 }

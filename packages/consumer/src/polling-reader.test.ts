@@ -61,7 +61,15 @@ describe('how many records are asked for', () => {
   test('is as many as are expected to fit, once their size is known', async () => {
     read([sized('n1', 10, 1_000), sized('n2', 1, 100_000), sized('n3', 100, 10)], { readAhead })
     await clock.advance(1_000)
-    expect(limits()).toEqual([100, 1_000, 10, 19])
+    expect(limits()).toEqual([97, 1_000, 10, 19])
+  })
+
+  test('is half as many after each answer that took too long, and more again after one that came', async () => {
+    const late = Object.assign(new Error('late'), { name: 'TimeoutError' })
+    const answer = sized('n1', 10, 10_000)
+    read([answer, late, late, late, answer, answer, answer], { readAhead })
+    await clock.advance(10_000)
+    expect(limits()).toEqual([97, 100, 50, 25, 12, 22, 36, 53])
   })
 
   test('is never more than maxRecords, and at least one', async () => {
@@ -197,8 +205,10 @@ describe('an answer that contradicts itself is not taken, and read again from th
   })
 })
 
+const endAtTip = { ...batch(null, 1), MillisBehindLatest: 0 }
+
 test('an end without children that comes three times is made up for from the list of shards', async () => {
-  const end = batch(null, 1)
+  const end = endAtTip
   const { ended } = read([end, end, end], {
     shards: { Shards: [listed('shardId-000000000005', shardId), listed('x')] },
   })
@@ -207,8 +217,16 @@ test('an end without children that comes three times is made up for from the lis
   expect(ended()?.map((child) => child.shardId)).toEqual(['shardId-000000000005'])
 })
 
+test('an end without children is never believed while there is more behind it', async () => {
+  const ends = Array.from({ length: 9 }, () => batch(null, 1))
+  const { ended } = read([...ends, batch('n1', 1, 2)], { shards: { Shards: [listed('x', shardId)] } })
+  await clock.advance(200_000)
+  expect(ended()).toBeUndefined()
+  expect(numbers()).toEqual(['1', '2'])
+})
+
 test('an end with no child anywhere is not believed', async () => {
-  const end = batch(null, 1)
+  const end = endAtTip
   const { ended } = read([end, end, end, batch('n1', 1, 2)], { shards: { Shards: [listed(shardId)] } })
   await clock.advance(5_000)
   expect(ended()).toBeUndefined()
@@ -264,7 +282,7 @@ test('a missing permission fails it at the start, and is tried again later on', 
   expect(numbers()).toEqual(['1', '2'])
 })
 
-test('where a refusal is not final, it is tried again from the start on, and told each time', async () => {
+test('where a refusal is not final, it is tried again from the start on, and each kind is told once a minute', async () => {
   const denied = refusal('AccessDeniedException')
   const { failed } = read([denied, refusal('KMSAccessDeniedException'), batch('n1', 1)], {
     isRefusalFinal: false,
@@ -273,7 +291,32 @@ test('where a refusal is not final, it is tried again from the start on, and tol
   await clock.advance(200 + 400 + 800)
   expect(failed()).toBeUndefined()
   expect(numbers()).toEqual(['1'])
-  expect(events.flatMap((event) => (event.type === 'readFailed' ? [event.retryInMs] : []))).toEqual([200, 400, 800])
+  expect(events.flatMap((event) => (event.type === 'readFailed' ? [event.retryInMs] : []))).toEqual([200, 800])
+})
+
+test('an answer whose records were not taken over is asked for again from the same place', async () => {
+  const taken: string[] = []
+  let fails = true
+  read([batch('n1', 1, 2), batch('n2', 1, 2), batch('n3', 3)], {
+    onRecords: (records) => {
+      if (fails) throw new Error('no room')
+      taken.push(...records.map(({ sequenceNumber }) => sequenceNumber))
+      return 1
+    },
+  })
+  await settle()
+  fails = false
+  await clock.advance(1_000)
+  expect(taken).toEqual(['1', '2', '3'])
+  expect(named('GetRecords').map(({ ShardIterator }) => ShardIterator)).toEqual(['i1', 'i2', 'n2', 'n3'])
+})
+
+test('what came is told to who gives room, and that nothing came where a call failed', async () => {
+  const done: (number | undefined)[] = []
+  const reserve = async (): Promise<Reservation> => ({ ...ROOM, done: (bytes) => done.push(bytes) })
+  read([batch('n1', 1, 22, 333), refusal('InternalFailure'), batch('n2')], { readAhead: { reserve } })
+  await clock.advance(1_000)
+  expect(done).toEqual([6, undefined, 0])
 })
 
 test('aborted, it ends at once even if a call never does', async () => {

@@ -2,43 +2,42 @@ import {
   GetRecordsCommand,
   type GetRecordsCommandOutput,
   GetShardIteratorCommand,
-  type ChildShard as ServiceChildShard,
   type _Record as ServiceRecord,
 } from '@aws-sdk/client-kinesis'
 import { backoffMs, classifyError, errorCode, orAborted, streamReference } from '@shardwise/core'
 import { ConsumerError } from './errors.ts'
+import { FailureNotice } from './failure-notice.ts'
 import { ReadPace } from './read-pace.ts'
 import { ReadingPlace } from './reading-place.ts'
-import { type ChildShard, childrenAtEnd, childrenIfGone } from './shard-children.ts'
+import { type ChildShard, childrenAtEnd, childrenIfGone, EndJudge } from './shard-children.ts'
 import type { ShardReader, ShardReaderOptions } from './shard-reader.ts'
 import { timed } from './timed.ts'
 
 const RETRY_BACKOFF = { baseMs: 400, maxMs: 20_000 }
-/** To ask for while the size of records isn't known: of aggregates, as most are, some megabytes. */
+/** While the size of records isn't known, few are asked for: aggregates may have this, and much more. */
+const FIRST_RECORD_BYTES = 10 * 2 ** 10
 const FIRST_LIMIT = 100
-/** An end without children is believed when it has come so often in a row: some that speak Kinesis tell of no children. */
-const BELIEVED_ENDS = 3
 /** Readers that share a shard are throttled now and then; it is told of when it doesn't pass. */
 const THROTTLED_FOR_LONG_MS = 10_000
-const TELL_AGAIN_MS = 60_000
 
 /** Reads one shard with GetRecords. */
 export class PollingReader implements ShardReader {
   readonly #options: ShardReaderOptions
   readonly #place: ReadingPlace
   readonly #pace: ReadPace
+  readonly #end: EndJudge
+  readonly #notice = new FailureNotice()
   #iterator: string | undefined
   #everRead = false
   /** What a record takes up in memory, by recent answers. */
   #recordBytes: number | undefined
-  #invalidAnswers = 0
   #lastAnswerMs: number
-  #toldOfThrottlingMs = Number.NEGATIVE_INFINITY
 
   constructor(options: ShardReaderOptions) {
     const { clock, idleTimeBetweenReads, random } = options
     this.#options = options
     this.#place = new ReadingPlace(options)
+    this.#end = new EndJudge(options.shardId)
     this.#lastAnswerMs = clock.monotonicMs()
     this.#pace = new ReadPace(idleTimeBetweenReads, this.#lastAnswerMs, random)
   }
@@ -77,7 +76,7 @@ export class PollingReader implements ShardReader {
       const answer = await this.#ask(limit, signal)
       const isEnd = this.#isEnd(answer)
       bytes = await this.#accept(answer, limit, isEnd, signal)
-      return isEnd ? await childrenAtEnd(valid(answer.ChildShards), this.#options, signal) : undefined
+      return isEnd ? await childrenAtEnd(answer.ChildShards, this.#options, signal) : undefined
     } finally {
       reservation.done(bytes)
     }
@@ -85,8 +84,8 @@ export class PollingReader implements ShardReader {
 
   #limit(bytes: number): number {
     const { maxRecords } = this.#options
-    if (this.#recordBytes === undefined) return Math.min(FIRST_LIMIT, maxRecords)
-    return Math.min(maxRecords, Math.max(1, Math.floor(bytes / this.#recordBytes)))
+    const most = this.#recordBytes === undefined ? Math.min(FIRST_LIMIT, maxRecords) : maxRecords
+    return Math.min(most, Math.max(1, Math.floor(bytes / (this.#recordBytes ?? FIRST_RECORD_BYTES))))
   }
 
   async #ask(limit: number, signal: AbortSignal): Promise<GetRecordsCommandOutput> {
@@ -128,25 +127,11 @@ export class PollingReader implements ShardReader {
     return ShardIterator
   }
 
-  /**
-   * Whether the shard ends with this answer.
-   *
-   * @throws if the answer contradicts itself: an end comes with the shard's children, and nothing else does
-   */
-  #isEnd({ NextShardIterator, ChildShards }: GetRecordsCommandOutput): boolean {
-    const isEnd = !NextShardIterator
-    const isValid = isEnd ? valid(ChildShards) !== undefined : !ChildShards?.length
-    if (isValid) {
-      this.#invalidAnswers = 0
-    } else if (++this.#invalidAnswers < BELIEVED_ENDS || !isEnd) {
-      // Nothing of it counts: it is read again from the last record on.
-      this.#iterator = undefined
-      throw new Error(
-        `expected either a next iterator or the children of ${this.#options.shardId}, got ` +
-          (isEnd ? 'no iterator and no children, or not all about them' : 'both'),
-      )
-    }
-    return isEnd
+  #isEnd({ NextShardIterator, ChildShards: children, MillisBehindLatest = 0 }: GetRecordsCommandOutput): boolean {
+    // If nothing of the answer counts, it is read again from the last record on.
+    this.#iterator = undefined
+    const answer = { goesOn: Boolean(NextShardIterator), children, millisBehindLatest: MillisBehindLatest }
+    return this.#end.isEnd(answer, this.#place.position.SequenceNumber)
   }
 
   /** @returns how many bytes the records take up */
@@ -175,6 +160,8 @@ export class PollingReader implements ShardReader {
     const { shardId, stream, isRefusalFinal, telemetry } = this.#options
     const code = errorCode(error)
     if (code === 'ExpiredIteratorException' || code === 'InvalidArgumentException') this.#iterator = undefined
+    // A thin line: half as many may come in time.
+    if (code === 'TimeoutError') this.#recordBytes = 2 * (this.#recordBytes ?? FIRST_RECORD_BYTES)
     if (code === 'ResourceNotFoundException') {
       this.#iterator = undefined
       try {
@@ -215,14 +202,13 @@ export class PollingReader implements ShardReader {
       this.#pace.throttled(nowMs)
       const retryInMs = this.#pace.nextMs - nowMs
       const isForLong = nowMs - this.#lastAnswerMs >= THROTTLED_FOR_LONG_MS
-      if (isForLong && nowMs - this.#toldOfThrottlingMs >= TELL_AGAIN_MS) {
-        this.#toldOfThrottlingMs = nowMs
-        telemetry.emit({ type: 'readFailed', shardId, retryInMs, error })
-      }
+      const told = isForLong ? this.#notice.count(code, nowMs) : undefined
+      if (told !== undefined) telemetry.emit({ type: 'readFailed', shardId, failures: told, retryInMs, error })
       return retryInMs
     }
     const retryInMs = backoffMs(failures, RETRY_BACKOFF, random)
-    telemetry.emit({ type: 'readFailed', shardId, retryInMs, error })
+    const told = this.#notice.count(code, nowMs)
+    if (told !== undefined) telemetry.emit({ type: 'readFailed', shardId, failures: told, retryInMs, error })
     return retryInMs
   }
 }
@@ -234,12 +220,4 @@ function sizeOf(records: readonly ServiceRecord[]): number {
     bytes += (Data?.byteLength ?? 0) + (PartitionKey === undefined ? 0 : Buffer.byteLength(PartitionKey))
   }
   return bytes
-}
-
-/** The children, if there are some and everything is told of them. */
-function valid(children: readonly ServiceChildShard[] | undefined): readonly ServiceChildShard[] | undefined {
-  const isWhole = children?.every(
-    ({ ShardId, ParentShards, HashKeyRange }) => ShardId && ParentShards?.length && HashKeyRange,
-  )
-  return children?.length && isWhole ? children : undefined
 }

@@ -32,6 +32,8 @@ export interface ReadAheadOptions {
 
 /** What an answer is expected to have before there was one. */
 const FIRST_EXPECTATION = 2 ** 20
+/** The most that the service answers. */
+const FULL_ANSWER = 10 * 2 ** 20
 /** Where the answer was smaller, so much of what was expected is still expected. */
 const STILL_EXPECTED = 0.25
 /** As much as a shard gives in a second: reading more at once is no faster. */
@@ -40,6 +42,8 @@ const MAX_ANSWER = 2 * 2 ** 20
 const GOOD_ANSWER = 2 ** 20
 /** Memory for which another call may be in progress. */
 const BYTES_A_CALL = 2 * 2 ** 20
+/** With a single one, a shard that is stuck with more than all of the memory would stop the others. */
+const MIN_CALLS = 2
 const MAX_CALLS = 64
 /** When nobody got room beyond what is its own for so long, what there is is held by shards that are stuck. */
 const STALL_MS = 1_000
@@ -58,8 +62,7 @@ interface Waiter {
  *
  * Half of the memory is promised, in equal parts, so that a shard always has its own, whatever becomes of the others. The
  * other half is given in the order of asking: to a shard up to twice its own part, or, while it has nothing at all, for one
- * answer of any size. Should all of that half be held by shards that are stuck, the others go on within their own, or, where a
- * single record is larger than that, with one answer each.
+ * answer of any size. Should all of that half be held by shards that are stuck, the others go on within their own.
  */
 export class ReadAhead {
   readonly #maxBytes: number
@@ -80,11 +83,13 @@ export class ReadAhead {
   #committed = 0
   /** Nobody is given room any more: what there is is held by shards that are stuck. */
   #isStalled = false
+  /** What was committed when that began. */
+  #stalledAt = 0
   #stallWatch: AbortController | undefined
 
   constructor({ maxBufferedBytes, clock }: ReadAheadOptions) {
     this.#maxBytes = maxBufferedBytes
-    this.#maxCalls = Math.min(MAX_CALLS, Math.max(1, Math.round(maxBufferedBytes / BYTES_A_CALL)))
+    this.#maxCalls = Math.min(MAX_CALLS, Math.max(MIN_CALLS, Math.round(maxBufferedBytes / BYTES_A_CALL)))
     this.#clock = clock
   }
 
@@ -160,12 +165,25 @@ export class ReadAhead {
   }
 
   #place(waiter: Waiter): void {
-    const { part, kind } = waiter
-    const needed = part.used + part.expected(kind)
-    const mayUseCommon = part.used === 0 || (needed <= 2 * this.#own && !this.#isStalled)
+    const { part } = waiter
+    const needed = part.used + this.#expectedOf(part)
     if (needed <= this.#own) this.#forPlace.add(waiter)
-    else if (mayUseCommon) this.#forRoom.add(waiter)
+    else if (part.used === 0 || needed <= this.#limit) this.#forRoom.add(waiter)
     else this.#forOwn.set(part, waiter)
+  }
+
+  /** How much a shard may keep that has anything. */
+  get #limit(): number {
+    return this.#isStalled ? this.#own : 2 * this.#own
+  }
+
+  /**
+   * What an answer is expected to have that is asked for to fit. While half of its limit is free a shard takes what fits, rather than wait
+   * until all of a usual answer does: it may hold a record for long.
+   */
+  #expectedOf({ used, expected }: ShardPart): number {
+    const takesWhatFits = used > 0 && used <= this.#limit / 2
+    return takesWhatFits ? Math.min(expected, this.#limit - used) : expected
   }
 
   #forget(waiter: Waiter): void {
@@ -176,6 +194,8 @@ export class ReadAhead {
 
   /** Lets go whoever may. */
   #admit(): void {
+    // Whoever holds more than its own part has finished something.
+    if (this.#isStalled && this.#committed < this.#stalledAt) this.#setStalled(false)
     for (;;) {
       const next = this.#next()
       if (next === undefined) break
@@ -190,8 +210,7 @@ export class ReadAhead {
   #next(): Waiter | undefined {
     const [own, common] = [this.#forPlace, this.#forRoom].map((waiters) => {
       const waiter = first(waiters)
-      const may = waiter !== undefined && this.#hasPlace(waiter) && (this.#isStalled || this.#fits(waiter))
-      return may ? waiter : undefined
+      return waiter !== undefined && this.#hasPlace(waiter) && this.#hasRoom(waiter) ? waiter : undefined
     })
     if (own === undefined || common === undefined) return own ?? common
     return own.order < common.order ? own : common
@@ -201,30 +220,36 @@ export class ReadAhead {
     return kind === 'event' || this.#calls < this.#maxCalls
   }
 
-  #fits({ part, kind }: Waiter): boolean {
+  /** What is more than expected may use up what calls may go over the bound by, but no more, be everything stuck. */
+  #hasRoom(waiter: Waiter): boolean {
+    if (this.#fits(waiter)) return true
+    const inProgress = this.#calls + (waiter.kind === 'call' ? 1 : 0)
+    return this.#isStalled && this.#used + inProgress * FULL_ANSWER <= this.#maxBytes + this.#maxCalls * FULL_ANSWER
+  }
+
+  #fits({ part }: Waiter): boolean {
     const { used } = part
-    const more = Math.max(used + part.expected(kind), this.#own) - Math.max(used, this.#own)
+    const more = Math.max(used + this.#expectedOf(part), this.#own) - Math.max(used, this.#own)
     return this.#committed + more <= this.#maxBytes || this.#used === 0
   }
 
   #grant(waiter: Waiter): void {
     const { part, kind, grant } = waiter
-    const isCommon = this.#forRoom.has(waiter)
     const fits = this.#fits(waiter)
-    const expected = part.expected(kind)
+    const isOfCommon = this.#forRoom.has(waiter)
+    const left = Math.max(0, this.#own - part.used)
+    const held = fits ? this.#expectedOf(part) : Math.min(part.expected, left)
     this.#forget(waiter)
     if (kind === 'call') this.#calls++
-    // Somebody moves: the wait for that begins anew.
-    if (fits && (isCommon || this.#forRoom.size === 0)) {
-      this.#isStalled = false
+    if (fits && isOfCommon) {
       this.#endStallWatch()
+      if (this.#isStalled) this.#setStalled(false)
     }
-    const left = Math.max(0, this.#own - part.used)
-    grant(fits ? part.hold(expected, this.#answerFor(part), kind) : part.hold(Math.min(expected, left), left, kind))
+    grant(part.hold(held, fits ? this.#answerFor(part) : left, kind))
   }
 
   #answerFor({ used }: ShardPart): number {
-    const left = Math.max(2 * this.#own - used, used === 0 ? GOOD_ANSWER : 0)
+    const left = Math.max(this.#limit - used, used === 0 ? GOOD_ANSWER : 0)
     return Math.min(MAX_ANSWER, left)
   }
 
@@ -235,10 +260,15 @@ export class ReadAhead {
     void pause(this.#clock, STALL_MS, watch.signal).then((over) => {
       if (!over || this.#stallWatch !== watch) return
       this.#stallWatch = undefined
-      this.#isStalled = true
-      this.#placeAgain([...this.#forRoom])
+      this.#setStalled(true)
       this.#admit()
     })
+  }
+
+  #setStalled(isStalled: boolean): void {
+    this.#isStalled = isStalled
+    this.#stalledAt = this.#committed
+    this.#placeAgain(isStalled ? [...this.#forRoom] : [...this.#forOwn.values()])
   }
 
   #endStallWatch(): void {
@@ -261,8 +291,7 @@ export class ShardPart implements ShardReadAhead {
   readonly #open = new Set<Reservation>()
   #kept = 0
   #reserved = 0
-  /** As recent answers make likely; undefined before the first. */
-  #expected: number | undefined
+  #expected = FIRST_EXPECTATION
   #isClosed = false
 
   constructor(hub: ShardPartHub) {
@@ -274,9 +303,9 @@ export class ShardPart implements ShardReadAhead {
     return this.#kept + this.#reserved
   }
 
-  /** What the next answer or event is expected to have. An event may be long in coming, so before the first it is nothing. */
-  expected(kind: 'call' | 'event'): number {
-    return this.#expected ?? (kind === 'call' ? FIRST_EXPECTATION : 0)
+  /** What the next answer or event is expected to have. */
+  get expected(): number {
+    return this.#expected
   }
 
   /** Tells how many bytes the shard keeps now: to be called when some have come, and when some have been finished. */
@@ -321,7 +350,7 @@ export class ShardPart implements ShardReadAhead {
       bytes: maxAnswer,
       done: (came) => {
         if (!this.#open.delete(reservation)) return
-        if (came !== undefined) this.#expected = Math.max(came, Math.floor((this.#expected ?? 0) * STILL_EXPECTED))
+        if (came !== undefined) this.#expect(came, kind)
         const usedBefore = this.used
         this.#reserved -= bytes
         this.#hub.changed(usedBefore)
@@ -330,6 +359,12 @@ export class ShardPart implements ShardReadAhead {
     }
     this.#open.add(reservation)
     return reservation
+  }
+
+  #expect(came: number, kind: 'call' | 'event'): void {
+    // After an event without records none may come for minutes, and it would hold its room as long.
+    const still = kind === 'event' && came === 0 ? 0 : STILL_EXPECTED
+    this.#expected = Math.max(came, Math.floor(this.#expected * still))
   }
 }
 

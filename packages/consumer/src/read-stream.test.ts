@@ -206,6 +206,8 @@ test('it goes on after an hour in which nothing came, with few calls', async () 
   await clock.advance(1_000)
   await clock.advance(HOUR_MS)
   expect(over()).toBeUndefined()
+  // One a second and shard.
+  expect(kinesis.count('GetRecords')).toBeLessThan(2 * 3_600 * 1.1)
   kinesis.put('a2', 'a')
   await clock.advance(2_000)
   expect(texts).toEqual(['a1', 'a2'])

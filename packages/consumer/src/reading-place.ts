@@ -55,7 +55,7 @@ export class ReadingPlace {
     this.#expiry.iteratorTaken(at)
   }
 
-  /** More is about to be asked for, or waited for: what comes is no older than that. */
+  /** More is about to be asked for: what comes is no older than that. */
   asking(): void {
     this.#expiry.sending()
   }

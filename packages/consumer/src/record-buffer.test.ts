@@ -10,6 +10,8 @@ import {
   TRIM_HORIZON,
 } from '@shardwise/records'
 import { describe, expect, test } from 'vitest'
+import { collectGarbage } from '../test/garbage.ts'
+import type { Placement } from './described-stream.ts'
 import { type KinesisRecord, RecordBuffer } from './record-buffer.ts'
 
 interface Entry {
@@ -43,13 +45,13 @@ const raw = (sequenceNumber: string, partitionKey: string, text: string): Kinesi
 interface Told {
   nothing: string[]
   taken: string[]
-  misplaced: [string, number][]
+  misplaced: [string, number, boolean][]
   poison: [string, number][]
 }
 
 function bufferOf(
   records: readonly KinesisRecord[],
-  options: { checkpoint?: Position; hashRange?: HashRange; dropMisplaced?: boolean } = {},
+  options: { checkpoint?: Position; hashRange?: HashRange; dropMisplaced?: boolean; placement?: () => Placement } = {},
 ): { buffer: RecordBuffer; told: Told; all: () => ReturnType<typeof drain> } {
   const told: Told = { nothing: [], taken: [], misplaced: [], poison: [] }
   const buffer = new RecordBuffer({
@@ -60,7 +62,8 @@ function bufferOf(
     dropMisplaced: options.dropMisplaced ?? false,
     onNothing: (sequenceNumber, sub) => told.nothing.push(`${sequenceNumber}:${sub}`),
     onTaken: ({ sequenceNumber }) => told.taken.push(sequenceNumber),
-    onMisplaced: (sequenceNumber, count) => told.misplaced.push([sequenceNumber, count]),
+    placement: options.placement,
+    onMisplaced: (sequenceNumber, count, dropped) => told.misplaced.push([sequenceNumber, count, dropped]),
     onPoison: (sequenceNumber, _, attempt) => told.poison.push([sequenceNumber, attempt]),
   })
   buffer.push(records, 0)
@@ -115,6 +118,21 @@ test('an aggregate of no records is only progress', () => {
   expect(told.nothing).toEqual(['7:0'])
 })
 
+test('what has been taken is held no longer, though others are still to come', async () => {
+  const { buffer } = bufferOf([])
+  const push = (): WeakRef<Uint8Array> => {
+    const records = ['7', '8', '9'].map((sequenceNumber) => raw(sequenceNumber, 'key', 'data'))
+    buffer.push(records, 0)
+    return new WeakRef(records[0]!.data)
+  }
+  const first = push()
+  buffer.next()
+  expect(buffer.next()?.record.sequenceNumber).toBe('8')
+  await collectGarbage()
+  expect(first.deref()).toBeUndefined()
+  expect(buffer.next()?.record.sequenceNumber).toBe('9')
+})
+
 describe('a record outside the hash range of its shard', () => {
   const low: HashRange = { start: 0n, end: FULL_HASH_RANGE.end / 2n }
   const keys = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h']
@@ -125,7 +143,7 @@ describe('a record outside the hash range of its shard', () => {
     expect(outside.length).toBeLessThan(keys.length)
     const { all, told } = bufferOf([aggregate('7', ...keys.map((key) => ({ key })))], { hashRange: low })
     expect(all()).toEqual(keys.map((key, index) => `7:${index} ${key}${outside.includes(key) ? ' misplaced' : ''}`))
-    expect(told.misplaced).toEqual([['7', outside.length]])
+    expect(told.misplaced).toEqual([['7', outside.length, false]])
   })
 
   test('is left out on request, the others keep their sub-sequence numbers', () => {
@@ -134,7 +152,62 @@ describe('a record outside the hash range of its shard', () => {
       dropMisplaced: true,
     })
     expect(all()).toEqual(keys.flatMap((key, index) => (outside.includes(key) ? [] : [`7:${index} ${key}`])))
-    expect(told.misplaced).toEqual([['7', outside.length]])
+    expect(told.misplaced).toEqual([['7', outside.length, true]])
+  })
+
+  test('is told of once for a Kinesis record, when all of it has been taken', () => {
+    const { buffer, told } = bufferOf([aggregate('7', ...keys.map((key) => ({ key })))], { hashRange: low })
+    for (const _ of keys) {
+      expect(buffer.next()).toBeDefined()
+      expect(told.misplaced).toEqual([])
+    }
+    expect(buffer.next()).toBeUndefined()
+    expect(told.misplaced).toHaveLength(1)
+  })
+
+  test('is none where the service decides on the shard, and is not left out', () => {
+    const { all, told } = bufferOf([aggregate('7', ...keys.map((key) => ({ key })))], {
+      hashRange: low,
+      dropMisplaced: true,
+      placement: () => 'byService',
+    })
+    expect(all()).toEqual(keys.map((key, index) => `7:${index} ${key}`))
+    expect(told.misplaced).toEqual([])
+  })
+
+  test('is marked and not left out while it is unknown what decides on the shard', () => {
+    let placement: Placement = 'unknown'
+    const records = ['7', '8'].map((sequenceNumber) =>
+      aggregate(sequenceNumber, { key: outside[0]! }, { key: outside[0]! }),
+    )
+    const { buffer, all, told } = bufferOf(records, {
+      hashRange: low,
+      dropMisplaced: true,
+      placement: () => placement,
+    })
+    expect(buffer.next()?.record).toMatchObject({ sequenceNumber: '7', misplaced: true })
+    placement = 'byKey'
+    // What was asked for an aggregate holds for all of it.
+    expect(all()).toEqual([`7:1 ${outside[0]} misplaced`])
+    expect(told.misplaced).toEqual([
+      ['7', 2, false],
+      ['8', 2, true],
+    ])
+    expect(told.nothing).toEqual(['8:1'])
+  })
+
+  test('makes the buffer ask what decides on the shard once a Kinesis record, and nothing else does', () => {
+    let asked = 0
+    const placement = (): Placement => {
+      asked++
+      return 'unknown'
+    }
+    const inside = keys.filter((key) => !outside.includes(key))
+    const records = [inside, keys, [...keys, ...keys]].map((of, index) =>
+      aggregate(String(7 + index), ...of.map((key) => ({ key }))),
+    )
+    bufferOf(records, { hashRange: low, placement, dropMisplaced: true }).all()
+    expect(asked).toBe(2)
   })
 
   test('at the end of its aggregate, left out, is still progress', () => {

@@ -81,8 +81,8 @@ const RECORD_OVERHEAD_BYTES = 200
  */
 export class RecordBuffer {
   readonly #options: RecordBufferOptions
-  #sources: Source[] = []
-  /** The first of `#sources` that hasn't been opened; those before it wait to be cut off. */
+  #sources: (Source | undefined)[] = []
+  /** The first of `#sources` that hasn't been opened; before it there is nothing, which waits to be cut off. */
   #head = 0
   #open: Opened | undefined
   /** Set until a record beyond the old checkpoint has come. */
@@ -204,7 +204,7 @@ export class RecordBuffer {
   }
 
   #cutOff(): void {
-    this.#head++
+    this.#sources[this.#head++] = undefined
     if (this.#head === this.#sources.length) {
       this.#sources = []
       this.#head = 0

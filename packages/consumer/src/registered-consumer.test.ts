@@ -163,7 +163,14 @@ describe('by name', () => {
       code: 'ERR_CONSUMER',
       message: expect.stringMatching(/"delays".*flights.*20/),
     })
-    expect(names().filter((name) => name === 'RegisterStreamConsumer')).toHaveLength(6)
+    expect(names().filter((name) => name === 'RegisterStreamConsumer')).toHaveLength(8)
+  })
+
+  test('to be described too often is no such limit, however often', async () => {
+    refusals.DescribeStreamConsumer = Array.from({ length: 20 }, () => refusal('LimitExceededException'))
+    expect(await outcome(registered().arn(stop.signal), 300_000)).toBe(arnOf(1))
+    expect(failures).toHaveLength(20)
+    expect(String(failures[0])).not.toContain('registered')
   })
 
   test('a missing permission is told of, with what is needed', async () => {

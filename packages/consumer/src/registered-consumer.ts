@@ -36,8 +36,8 @@ export interface RegisteredConsumerOptions {
 
 /** The service grants 5 registrations and 20 descriptions a second for a stream, to all who ask. */
 const BACKOFF = { baseMs: 400, maxMs: 10_000 }
-/** A limit may be one of the rate, or of consumers that are being created: both pass. */
-const PATIENT_ATTEMPTS = 6
+/** A registration may be refused for the rate, or for others that are just being created: both pass within some 15 s. */
+const PATIENT_REGISTRATIONS = 8
 const REGISTRATION = 'DescribeStreamConsumer and RegisterStreamConsumer'
 
 /** How a request names the consumer. */
@@ -125,6 +125,7 @@ export class RegisteredConsumer {
 
   async #find(signal: AbortSignal): Promise<string> {
     const { clock, random, onFailure } = this.#options
+    let limited = 0
     for (let attempt = 1; ; attempt++) {
       try {
         const arn = await orAborted(this.#look(signal), signal)
@@ -135,7 +136,8 @@ export class RegisteredConsumer {
         }
       } catch (error) {
         signal.throwIfAborted()
-        if (this.#isFinal(error, attempt)) throw this.#explained(error)
+        if (error instanceof RegistrationLimit) limited++
+        if (this.#isFinal(error, limited)) throw this.#explained(error)
         onFailure(`registering the consumer of ${this.#options.stream}`, this.#explained(error))
       }
       await clock.sleep(backoffMs(attempt, BACKOFF, random), signal)
@@ -187,8 +189,10 @@ export class RegisteredConsumer {
       const { Consumer } = await kinesis.send(command, { abortSignal: signal })
       telemetry.emit({ type: 'consumerRegistered', consumerName, consumerArn: Consumer?.ConsumerARN ?? '' })
     } catch (error) {
+      const code = errorCode(error)
+      if (code === 'LimitExceededException') throw new RegistrationLimit(error)
       // Another worker was first.
-      if (errorCode(error) !== 'ResourceInUseException') throw error
+      if (code !== 'ResourceInUseException') throw error
     }
   }
 
@@ -204,13 +208,14 @@ export class RegisteredConsumer {
     return this.#streamArn
   }
 
-  #isFinal(error: unknown, attempt: number): boolean {
+  /** @param limited how many registrations were refused for a limit */
+  #isFinal(error: unknown, limited: number): boolean {
     if (error instanceof ConsumerError) return true
     const code = errorCode(error)
     // The consumer's absence was understood already: it is the stream that isn't there.
     if (code === 'ResourceNotFoundException') return true
     if (!this.#options.isRefusalFinal || this.#wasReady) return false
-    return code === 'LimitExceededException' ? attempt >= PATIENT_ATTEMPTS : classifyError(error) === 'fatal'
+    return error instanceof RegistrationLimit ? limited >= PATIENT_REGISTRATIONS : classifyError(error) === 'fatal'
   }
 
   #explained(error: unknown): unknown {
@@ -221,12 +226,12 @@ export class RegisteredConsumer {
       const message = `There is no stream "${stream}" in this account and region, or no longer: create it, or check the "stream" option.`
       return new ConsumerError('ERR_STREAM', message, { cause: error })
     }
-    if (code === 'LimitExceededException') {
+    if (error instanceof RegistrationLimit) {
       return new ConsumerError(
         'ERR_CONSUMER',
-        `The consumer "${consumerName}" could not be registered with ${stream}: ${String(Object(error).message)} A stream has at most ` +
+        `The consumer "${consumerName}" could not be registered with ${stream}: ${error.message} A stream has at most ` +
           '20 registered consumers (50 with On-demand Advantage): deregister one that is not needed, or read by polling.',
-        { cause: error },
+        { cause: error.cause },
       )
     }
     return isRefusal(error) ? this.#refused(REGISTRATION, error) : error
@@ -241,6 +246,13 @@ export class RegisteredConsumer {
         'stream and on its consumers (stream/NAME/consumer/*).',
       { cause: error },
     )
+  }
+}
+
+/** RegisterStreamConsumer was refused for a limit, of the rate or of what there may be. */
+class RegistrationLimit extends Error {
+  constructor(cause: unknown) {
+    super(String(Object(cause).message), { cause })
   }
 }
 

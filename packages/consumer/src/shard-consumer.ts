@@ -11,6 +11,7 @@ import type { ChildShard } from './shard-children.ts'
 import { createChildLeases } from './shard-end.ts'
 import { ShardQueue, type Work } from './shard-queue.ts'
 import type { ReaderOf, ShardReader } from './shard-reader.ts'
+import type { SharedListing } from './shared-listing.ts'
 import type { StreamSource } from './stream-source.ts'
 import type { Table } from './table.ts'
 import type { StreamTelemetry } from './telemetry.ts'
@@ -56,6 +57,7 @@ export interface ShardConsumerContext {
   /** Told of calls for the lease that fail. */
   readonly onFailure: (doing: string, error: unknown) => void
   readonly facts: StreamFacts
+  readonly listing: SharedListing
   /** Makes what reads a shard. */
   readonly readerOf: ReaderOf
   /** How often the lease is renewed at the least. */
@@ -68,8 +70,8 @@ export interface ShardConsumerContext {
   readonly maxAheadRecords: number
   readonly maxRecords: number
   readonly idleTimeBetweenReads: number
-  /** Whether to fail at the start if the shard may not be read. */
-  readonly isRefusalFinal: boolean
+  /** Whether a shard that may not be read, which shows in the first call, is to end everything. */
+  readonly isRefusalFinal: () => boolean
   readonly dropMisplaced: boolean
   /** The worker's memory, of which the shard gets its part. */
   readonly readAhead: ReadAhead
@@ -123,14 +125,8 @@ export class ShardConsumer {
       },
       onBatchFinished: (durationMs) => context.telemetry.measures?.answerHandled(shardId, durationMs),
       placement: () => context.facts.placement(this.#stopping.signal),
-      onMisplaced: (sequenceNumber, count) =>
-        context.telemetry.emit({
-          type: 'misplacedRecords',
-          shardId,
-          sequenceNumber,
-          count,
-          dropped: context.dropMisplaced,
-        }),
+      onMisplaced: (sequenceNumber, count, dropped) =>
+        context.telemetry.emit({ type: 'misplacedRecords', shardId, sequenceNumber, count, dropped }),
       onPoison: (sequenceNumber, reason, attempt) => this.#onPoison(sequenceNumber, reason, attempt),
     })
     this.#poolShard = {
@@ -238,16 +234,20 @@ export class ShardConsumer {
   }
 
   async #renew(): Promise<void> {
-    const { clock } = this.#context
+    const { clock, random, renewalInterval, dropMisplaced, facts } = this.#context
     const signal = AbortSignal.any([this.#over.signal, this.#holder.lost])
     const throughput = new Throughput(clock.monotonicMs())
+    // Leases that were taken together shall not all be renewed in the same moment.
+    const firstMs = clock.monotonicMs() - random() * renewalInterval
     // From one start to the next: the time that a slow table takes counts against the lease already.
-    for (let lastMs = clock.monotonicMs(); await this.#renewalIsDue(lastMs, signal); ) {
+    for (let lastMs = firstMs; await this.#renewalIsDue(lastMs, signal); ) {
       lastMs = clock.monotonicMs()
       this.#countHandled()
       const throughputKBps = throughput.at(lastMs, this.#queue.finishedBytes)
       await this.#holder.renew({ checkpoint: this.#queue.checkpoint, throughputKBps })
       this.#tellProgress()
+      // Asks, so that it is known when records are misplaced: they come all at once, in a reshard.
+      if (dropMisplaced) facts.placement(signal)
       this.#noticeHandoff()
     }
   }
@@ -296,7 +296,7 @@ export class ShardConsumer {
 
   #read(): Promise<readonly ChildShard[]> {
     const { lease } = this.#holder
-    const { source, facts, pool, readAhead, readerOf } = this.#context
+    const { source, facts, pool, readAhead, readerOf, isRefusalFinal } = this.#context
     const memory = readAhead.join()
     this.#memory = memory
     this.#reader = readerOf({
@@ -306,6 +306,7 @@ export class ShardConsumer {
       checkpoint: lease.checkpoint,
       startMs: lease.startMs,
       retention: facts,
+      isRefusalFinal: isRefusalFinal(),
       readAhead: memory,
       onRecords: (records) => {
         const bytes = this.#queue.push(records)

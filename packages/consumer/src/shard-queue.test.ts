@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { comparePositions, FULL_HASH_RANGE, type Position, TRIM_HORIZON } from '@shardwise/records'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
@@ -30,7 +32,7 @@ const record = (index: number, partitionKey: string): KinesisRecord => ({
 })
 
 const at = (index: number): Position => ({ sequenceNumber: String(100 + index), subSequenceNumber: 0 })
-const indexOf = (work: Work): number => Number(work.sequenceNumber) - 100
+const indexOf = (work: Work): number => Number(work.record.sequenceNumber) - 100
 
 test('records of one key wait for each other, other keys pass them', () => {
   const { queue } = queueOf(['a', 'a', 'b', 'a'])
@@ -216,4 +218,26 @@ test('what came at once is finished with the last of it, whatever comes after', 
   expect(finished).toEqual([50, 400])
   expect(queue.finishedRecords).toBe(3)
   expect(queue.finishedBytes).toBe(running.reduce((sum, { record: { data } }) => sum + data.byteLength, 0))
+})
+
+test('a finished record keeps nothing of its data, be one before it unfinished for long', async () => {
+  setFlagsFromString('--expose-gc')
+  const collect = runInNewContext('gc') as () => void
+  const { queue } = queueOf(['stuck'])
+  queue.running(queue.take()!)
+  const data = ((): WeakRef<Uint8Array>[] => {
+    const others = Array.from({ length: 10 }, (_, index) => record(index + 1, `key-${index}`))
+    queue.push(others)
+    for (let work = queue.take(); work !== undefined; work = queue.take()) {
+      queue.running(work)
+      queue.finished(work)
+    }
+    return others.map((other) => new WeakRef(other.data))
+  })()
+  expect(queue.bufferedRecords).toBe(1)
+  // What a WeakRef was made of lives until the end of the turn.
+  await new Promise((resolve) => setImmediate(resolve))
+  collect()
+  expect(data.filter((each) => each.deref() !== undefined)).toEqual([])
+  expect(queue.checkpoint).toBeUndefined()
 })

@@ -1,13 +1,10 @@
 import type { Position } from '@shardwise/records'
 import type { ConsumerRecord } from './consumer-record.ts'
-import type { Placement } from './described-stream.ts'
 import { KeyLanes } from './key-lanes.ts'
 import { type KinesisRecord, RecordBuffer, type RecordBufferOptions, type Source } from './record-buffer.ts'
 import { Watermark, type WatermarkEntry } from './watermark.ts'
 
 export interface ShardQueueOptions extends Omit<RecordBufferOptions, 'onNothing' | 'onTaken'> {
-  /** How records find their shard, asked for one that lies outside its shard's hash range. Default: by key. */
-  readonly placement?: (() => Placement) | undefined
   /** How many user records may be begun above the checkpoint. */
   readonly maxAheadRecords: number
   /** Now, on a monotonic clock, in milliseconds. */
@@ -18,17 +15,21 @@ export interface ShardQueueOptions extends Omit<RecordBufferOptions, 'onNothing'
   readonly onProgress: () => void
 }
 
+/** A user record that counts in the watermark. Knows nothing of its data, which would stay in memory for as long. */
+interface Begun extends WatermarkEntry {
+  readonly atMs: number
+}
+
 /** One user record on its way through the handler. */
-export interface Work extends WatermarkEntry {
+export interface Work {
   readonly record: ConsumerRecord
   readonly source: Source
   /** The attempt that runs or comes next, from 1. */
   attempt: number
-  /** Counts in the watermark and occupies its key. A record that its handler finishes at once never gets there. */
-  begun: boolean
+  /** It occupies its key. Undefined for a record that its handler finishes at once. */
+  begun: Begun | undefined
   /** Its handler has been called and hasn't settled. */
   running: boolean
-  begunAtMs: number
 }
 
 /**
@@ -40,7 +41,7 @@ export interface Work extends WatermarkEntry {
  * {@link again}.
  */
 export class ShardQueue {
-  readonly #watermark: Watermark<Work>
+  readonly #watermark: Watermark<Begun>
   readonly #keys = new KeyLanes<Work>()
   readonly #buffer: RecordBuffer
   readonly #maxAheadRecords: number
@@ -91,7 +92,7 @@ export class ShardQueue {
   /** For how long the record that holds the checkpoint back has been in hand. */
   get oldestUnfinishedMs(): number | undefined {
     const oldest = this.#watermark.oldest
-    return oldest !== undefined && 'begunAtMs' in oldest ? this.#now() - oldest.begunAtMs : undefined
+    return oldest !== undefined && 'atMs' in oldest ? this.#now() - oldest.atMs : undefined
   }
 
   /** Nothing has been begun that isn't finished. */
@@ -136,17 +137,7 @@ export class ShardQueue {
       const next = this.#buffer.next()
       if (next === undefined) return undefined
       const { record, source } = next
-      const work: Work = {
-        record,
-        source,
-        sequenceNumber: record.sequenceNumber,
-        subSequenceNumber: record.subSequenceNumber,
-        finished: false,
-        attempt: 1,
-        begun: false,
-        running: false,
-        begunAtMs: 0,
-      }
+      const work: Work = { record, source, attempt: 1, begun: undefined, running: false }
       if (!this.#keys.isBusy(record.partitionKey)) return work
       this.#begin(work)
       this.#keys.park(record.partitionKey, work)
@@ -158,14 +149,15 @@ export class ShardQueue {
   finished(work: Work): void {
     this.#progressed = true
     this.#finishedRecords++
-    this.#finishedBytes += work.record.data.byteLength
-    if (!work.begun) {
-      this.#watermark.pass(work.sequenceNumber, work.subSequenceNumber)
+    const { record, begun } = work
+    this.#finishedBytes += record.data.byteLength
+    if (begun === undefined) {
+      this.#watermark.pass(record.sequenceNumber, record.subSequenceNumber)
       return
     }
     this.#settled(work)
-    this.#watermark.finish(work)
-    if (work.record.partitionKey !== '') this.#keys.finish(work.record.partitionKey)
+    this.#watermark.finish(begun)
+    if (record.partitionKey !== '') this.#keys.finish(record.partitionKey)
     this.#release(work.source)
   }
 
@@ -202,7 +194,7 @@ export class ShardQueue {
   }
 
   #start(work: Work): void {
-    if (work.begun) return
+    if (work.begun !== undefined) return
     this.#begin(work)
     // Without a key there is no order to keep.
     if (work.record.partitionKey !== '') this.#keys.start(work.record.partitionKey)
@@ -215,10 +207,10 @@ export class ShardQueue {
   }
 
   #begin(work: Work): void {
-    work.begun = true
-    work.begunAtMs = this.#now()
+    const { sequenceNumber, subSequenceNumber } = work.record
+    work.begun = { sequenceNumber, subSequenceNumber, finished: false, atMs: this.#now() }
     work.source.uses++
-    this.#watermark.admit(work)
+    this.#watermark.admit(work.begun)
   }
 
   #release(source: Source): void {

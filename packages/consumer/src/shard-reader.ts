@@ -4,6 +4,7 @@ import type { Retention } from './described-stream.ts'
 import type { ShardReadAhead } from './read-ahead.ts'
 import type { KinesisRecord } from './record-buffer.ts'
 import type { ChildShard } from './shard-children.ts'
+import type { SharedListing } from './shared-listing.ts'
 import type { StreamTelemetry } from './telemetry.ts'
 
 /** Reads one shard, in order and without a gap, as fast as there is room. */
@@ -35,6 +36,8 @@ export interface ShardReaderOptions {
   readonly random: Random
   readonly telemetry: StreamTelemetry
   readonly retention: Retention
+  /** Lists the stream's shards, for all of its readers. Default: each lists for itself. */
+  readonly listing?: SharedListing | undefined
   /** Says when more may be read. */
   readonly readAhead: ShardReadAhead
   /** Takes the records over. @returns how many bytes they take up from now on */

@@ -49,6 +49,18 @@ test('who lost the shard to another waits 5 to 20 s, so that the two do not figh
   expect(Math.round(new SubscribePace(always).failed(0, 'takenOver'))).toBe(20_000)
 })
 
+test('who finds the shard held tries again about every second at first: the service lets go within five', () => {
+  const pace = new SubscribePace(always)
+  const news: boolean[] = []
+  const waits = Array.from({ length: 11 }, () => {
+    const waitMs = Math.round(pace.failed(1_000_000, 'held'))
+    news.push(pace.isRefusalNews)
+    return waitMs
+  })
+  expect(news).toEqual([...Array(5).fill(false), ...Array(6).fill(true)])
+  expect(waits).toEqual([1_000, 1_000, 1_000, 1_000, 1_000, 1_000, 2_000, 4_000, 8_000, 16_000, 20_000])
+})
+
 test('with a consumer that was registered anew there is nothing to wait for', () => {
   const pace = new SubscribePace(always)
   pace.calling(0)

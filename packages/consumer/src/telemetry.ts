@@ -172,8 +172,19 @@ export type StreamEvent =
   | { readonly type: 'consumerRegistered'; readonly consumerName: string; readonly consumerArn: string }
   /** The registered consumer that fan-out subscribes with was deleted. By name, it is registered anew. */
   | { readonly type: 'consumerGone'; readonly consumerArn: string }
-  /** A call to Kinesis failed, or a subscription broke off, and is tried again. Of subscriptions, a failure that stays alone for a minute isn't told. */
-  | { readonly type: 'readFailed'; readonly shardId: string; readonly retryInMs: number; readonly error: unknown }
+  /**
+   * A call to Kinesis failed, or a subscription broke off, and is tried again. Told once a minute for each shard and kind of error.
+   * Of subscriptions, a failure that stays alone for a minute isn't told; nor are GetRecords that are throttled, unless the shard
+   * has got no answer for 10 s.
+   */
+  | {
+      readonly type: 'readFailed'
+      readonly shardId: string
+      /** How many of this kind there were since one was told, with this one. */
+      readonly failures: number
+      readonly retryInMs: number
+      readonly error: unknown
+    }
 
 /** Tells what happens to one stream and its shards. */
 export interface StreamTelemetry {

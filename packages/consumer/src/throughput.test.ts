@@ -8,9 +8,11 @@ test('the rate follows what was read since the last renewal, by half each time',
   expect(throughput.at(13_000, 204_800)).toBe(37.5)
 })
 
-test('two renewals at the same moment count once', () => {
+test('renewals less than a second apart count once', () => {
   const throughput = new Throughput(0)
+  expect(throughput.at(5, 2 ** 20)).toBe(0)
   expect(throughput.at(1_000, 2_048)).toBe(1)
   expect(throughput.at(1_000, 4_096)).toBe(1)
+  expect(throughput.at(1_999, 4_096)).toBe(1)
   expect(throughput.at(2_000, 4_096)).toBe(1.5)
 })

@@ -1,6 +1,7 @@
 import { comparePositions, type Position, TRIM_HORIZON } from '@shardwise/records'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
+import { collectGarbage } from '../test/garbage.ts'
 import { Watermark, type WatermarkEntry } from './watermark.ts'
 
 const at = (index: number): Position => ({ sequenceNumber: String(100 + (index >> 2)), subSequenceNumber: index & 3 })
@@ -65,4 +66,18 @@ test('a long span that is finished from the back is passed at once', () => {
   watermark.finish(entries[0]!)
   expect(watermark.ahead).toBe(0)
   expect(watermark.position).toEqual(at(4_999))
+})
+
+test('what it has passed is held no longer, though others are still to be finished', async () => {
+  const watermark = new Watermark(TRIM_HORIZON)
+  const admitAndFinish = (): WeakRef<object> => {
+    const entries = [0, 1, 2].map((index) => ({ ...at(index), finished: false }))
+    for (const entry of entries) watermark.admit(entry)
+    watermark.finish(entries[0]!)
+    return new WeakRef(entries[0]!)
+  }
+  const first = admitAndFinish()
+  await collectGarbage()
+  expect(first.deref()).toBeUndefined()
+  expect(watermark.ahead).toBe(2)
 })

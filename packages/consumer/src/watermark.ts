@@ -15,8 +15,8 @@ export class Watermark<Entry extends WatermarkEntry = WatermarkEntry> {
   #sequenceNumber: string
   #subSequenceNumber: number
   #moved = false
-  /** Admitted and not passed, in order. Everything before `#head` has been passed and waits to be cut off. */
-  #entries: (Entry | WatermarkEntry)[] = []
+  /** Admitted and not passed, in order, from `#head` on. Before it there is nothing, which waits to be cut off. */
+  #entries: (Entry | WatermarkEntry | undefined)[] = []
   #head = 0
 
   constructor(start: Position) {
@@ -51,7 +51,8 @@ export class Watermark<Entry extends WatermarkEntry = WatermarkEntry> {
     entry.finished = true
     for (let head = this.oldest; head?.finished; head = this.oldest) {
       this.#moveTo(head.sequenceNumber, head.subSequenceNumber)
-      this.#head++
+      // It may hold a MB of data.
+      this.#entries[this.#head++] = undefined
     }
     if (this.#head === this.#entries.length) {
       this.#entries = []

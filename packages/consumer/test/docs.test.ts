@@ -11,8 +11,18 @@ import { type ResolvedOptions, resolveOptions } from '../src/options.ts'
 const root = fileURLToPath(new URL('../../../', import.meta.url))
 const PAGES = [
   'packages/consumer/README.md',
-  ...['assignment', 'consumer', 'cost', 'handoff', 'leader', 'leases', 'moving-from-the-kcl', 'promises'].map(inDocs),
-  ...['README', 'running-a-fleet', 'words'].map(inDocs),
+  ...[
+    'assignment',
+    'consumer',
+    'cost',
+    'fan-out',
+    'handoff',
+    'leader',
+    'leases',
+    'moving-from-the-kcl',
+    'promises',
+  ].map(inDocs),
+  ...['README', 'reading-without-leases', 'running-a-fleet', 'words'].map(inDocs),
 ]
 
 function inDocs(name: string): string {

@@ -27,7 +27,7 @@ let kinesis: KinesisClient
 let open: Consumer[] = []
 
 beforeAll(async () => {
-  local = await startLocal({ streams: Object.fromEntries(STREAMS.map((name) => [name, 2])) })
+  local = await startLocal({ streams: Object.fromEntries(STREAMS.map((name) => [name, 2])), limits: false })
   kinesis = createKinesisClient(local.kinesis)
 })
 

@@ -144,7 +144,8 @@ describe.each(BOTH)('an application that starts by %s', (retrieval) => {
 
   test('at LATEST misses nothing when what it reads with expires before the first record', async () => {
     await passSecond()
-    const consumer = start(retrieval, { initialPosition: 'LATEST' })
+    // It tries again soon.
+    const consumer = start(retrieval, { initialPosition: 'LATEST', random: () => 0.01 })
     await until(() => expect(reading(consumer)).toBe(2))
     for (const operation of ['GetRecords', 'SubscribeToShard']) await local.faults.add({ fault: 'throttle', operation })
     // A read that was under way has been answered, and a subscription has ended.
@@ -175,6 +176,7 @@ describe.each(TURNS)('by %s, then by %s', (first, second) => {
 
   test('a restart goes on inside an aggregate', async () => {
     await putAggregate('a', 'b', 'c', 'd')
+    // Lies in the other shard.
     await put('e')
     const before = start(first, {}, (text, signal) =>
       text === 'c' ? new Promise((_, reject) => signal.addEventListener('abort', reject)) : undefined,

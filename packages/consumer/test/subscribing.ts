@@ -38,6 +38,7 @@ export class Served {
   readonly signal: AbortSignal
   /** How many events the reader has asked for. */
   pulled = 0
+  receivedBytes = 0
   readonly #events: (Partial<SubscribeToShardEvent> | Error | 'end')[] = []
   #waiting: (() => void) | undefined
 
@@ -63,7 +64,13 @@ export class Served {
       if (value instanceof Error) throw value
       return { done: false, value: { SubscribeToShardEvent: value } }
     }
-    return { [Symbol.asyncIterator]: () => ({ next }) }
+    const receivedBytes = (): number => this.receivedBytes
+    return {
+      [Symbol.asyncIterator]: () => ({ next }),
+      get receivedBytes() {
+        return receivedBytes()
+      },
+    } as AsyncIterable<object>
   }
 }
 

@@ -23,9 +23,15 @@ const NOTHING = Buffer.alloc(0)
 export class EventFrames {
   readonly #chunks: AsyncIterator<Uint8Array>
   #begun: Buffer = NOTHING
+  #receivedBytes = 0
 
   constructor(chunks: AsyncIterable<Uint8Array>) {
     this.#chunks = chunks[Symbol.asyncIterator]()
+  }
+
+  /** How much has come, also of a frame that isn't whole yet. */
+  get receivedBytes(): number {
+    return this.#receivedBytes
   }
 
   /** Undefined at the end. */
@@ -48,6 +54,11 @@ export class EventFrames {
     }
   }
 
+  /** Nothing more is wanted. */
+  async end(): Promise<void> {
+    await this.#chunks.return?.()
+  }
+
   /** The next so many bytes, which stay; undefined if nothing comes any more. */
   async #take(length: number): Promise<Buffer | undefined> {
     if (this.#begun.length < length) {
@@ -60,6 +71,7 @@ export class EventFrames {
         }
         chunks.push(Buffer.from(value.buffer, value.byteOffset, value.byteLength))
         bytes += value.byteLength
+        this.#receivedBytes += value.byteLength
       }
       this.#begun = Buffer.concat(chunks)
     }

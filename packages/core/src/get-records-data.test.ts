@@ -67,7 +67,7 @@ const record = fc.record(
     Data: fc.oneof({ weight: 9, arbitrary: data }, { weight: 1, arbitrary: fc.constant(null) }),
     PartitionKey: fc.option(text),
     EncryptionType: fc.constantFrom('NONE', 'KMS'),
-    Unknown: fc.oneof(text, fc.record({ Data: text })),
+    Unknown: fc.oneof(text, fc.record({ Data: data })),
     __type: text,
   },
   { requiredKeys: ['SequenceNumber', 'Data'] },

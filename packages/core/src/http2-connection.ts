@@ -12,7 +12,7 @@ export interface Http2ConnectionOptions {
 }
 
 /** More streams than this get a connection of their own. A server may grant fewer. */
-export const MAX_STREAMS = 64
+const MAX_STREAMS = 64
 /**
  * Of what all streams of a connection receive together; Node says at once that it was received, whether or not it is read, so
  * that a stream that isn't read holds up none of the others.
@@ -104,18 +104,21 @@ export class Http2Connection {
   /** Breaks it off when the other side is no longer there: of that nothing is to be heard. */
   async #watch(signal: AbortSignal): Promise<void> {
     while (await pause(this.#clock, PING_INTERVAL_MS, signal)) {
-      if (await this.#answersPing(signal)) continue
+      if (this.#session.destroyed) return
+      if (await this.#isAlive(signal)) continue
       this.#session.destroy(timeout(`no answer to a ping within ${PING_TIMEOUT_MS} ms`))
     }
   }
 
-  async #answersPing(signal: AbortSignal): Promise<boolean> {
+  async #isAlive(signal: AbortSignal): Promise<boolean> {
     const answered = new AbortController()
+    const { bytesRead } = this.#session.socket
     this.#session.ping(() => answered.abort('answered'))
     const over = AbortSignal.any([signal, answered.signal])
     await pause(this.#clock, PING_TIMEOUT_MS, over)
     await pause(this.#clock, GRACE_MS, over)
-    return over.aborted
+    // The answer stands in line behind what is on its way: whatever comes is a sign of life.
+    return over.aborted || this.#session.destroyed || this.#session.socket.bytesRead > bytesRead
   }
 }
 

@@ -1,4 +1,4 @@
-import type { ClientHttp2Stream, IncomingHttpHeaders } from 'node:http2'
+import { type ClientHttp2Stream, constants, type IncomingHttpHeaders } from 'node:http2'
 import type { ConnectionOptions } from 'node:tls'
 import type { NodeHttp2Handler } from '@smithy/node-http-handler'
 import { type Clock, systemClock } from './clock.ts'
@@ -49,11 +49,18 @@ export class Http2Handler {
     const signal = abortSignal as AbortSignal | undefined
     signal?.throwIfAborted()
     const stream = await this.#stream(request, signal)
-    const onAbort = (): void => void stream.destroy(abortError(signal))
+    const onAbort = (): void => {
+      // What isn't wanted any more is no failure of ours.
+      stream.close(constants.NGHTTP2_CANCEL)
+      stream.destroy(abortError(signal))
+    }
     signal?.addEventListener('abort', onAbort, { once: true })
     stream.once('close', () => signal?.removeEventListener('abort', onAbort))
     if (signal?.aborted) onAbort()
-    return await answered(stream, request)
+    const answer = answerOn(stream)
+    // Not where the listeners are made: they would keep it for as long as the stream lives.
+    stream.end(request.body)
+    return await answer
   }
 
   /** Ends everything that is under way. */
@@ -101,7 +108,7 @@ export class Http2Handler {
   }
 }
 
-function answered(stream: ClientHttp2Stream, { body }: Request): Promise<Answer> {
+function answerOn(stream: ClientHttp2Stream): Promise<Answer> {
   return new Promise((resolve, reject) => {
     stream.once('response', (headers) => {
       const statusCode = headers[':status'] ?? 0
@@ -111,7 +118,6 @@ function answered(stream: ClientHttp2Stream, { body }: Request): Promise<Answer>
     // Whoever reads the stream is told as well.
     stream.on('error', reject)
     stream.once('close', () => reject(new Error('the HTTP/2 stream was closed without an answer')))
-    stream.end(body)
   })
 }
 

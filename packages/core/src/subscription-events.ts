@@ -69,6 +69,11 @@ export class SubscriptionEvents implements AsyncIterableIterator<SubscribeToShar
     this.#frames = new EventFrames(body)
   }
 
+  /** How much has come, also of an event that isn't whole yet: a sign of life. */
+  get receivedBytes(): number {
+    return this.#frames.receivedBytes
+  }
+
   [Symbol.asyncIterator](): this {
     return this
   }
@@ -86,6 +91,12 @@ export class SubscriptionEvents implements AsyncIterableIterator<SubscribeToShar
     return event === undefined
       ? { done: true, value: undefined }
       : { done: false, value: { SubscribeToShardEvent: event } }
+  }
+
+  /** Whoever leaves a loop over the events ends the subscription. */
+  async return(): Promise<IteratorResult<SubscribeToShardEventStream, undefined>> {
+    await this.#frames.end()
+    return { done: true, value: undefined }
   }
 
   /** @throws the error that the service sends in place of an event, by its name */

@@ -2,18 +2,22 @@ import { execFile } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import {
+  DeregisterStreamConsumerCommand,
   DescribeStreamSummaryCommand,
   KinesisClient,
   type KinesisClientConfig,
   ListShardsCommand,
   PutRecordCommand,
+  PutRecordsCommand,
   RegisterStreamConsumerCommand,
+  SplitShardCommand,
   SubscribeToShardCommand,
   type SubscribeToShardCommandInput,
   type SubscribeToShardEvent,
 } from '@aws-sdk/client-kinesis'
 import { createFanOutClient } from '@shardwise/core'
 import { type Local, startLocal } from '@shardwise/local'
+import { NodeHttp2Handler } from '@smithy/node-http-handler'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import type { Http2Handler } from '../src/http2-handler.ts'
 
@@ -90,6 +94,54 @@ test('a refusal comes as the error that the service gives it', async () => {
   const input = await request()
   await subscribe(client, input)
   await expect(subscribe(client, input)).rejects.toMatchObject({ $metadata: { httpStatusCode: 400 } })
+})
+
+test('events are read as the SDK reads them', async () => {
+  const sdk = new KinesisClient({ ...local.kinesis, requestHandler: new NodeHttp2Handler() })
+  clients.push(sdk)
+  const shard = 7
+  const ExplicitHashKey = String((2n ** 128n / BigInt(SHARDS)) * BigInt(shard) + 10n)
+  const Records = [Buffer.alloc(0), Buffer.from('"Data":"'), Buffer.alloc(100_000, 7), Buffer.from('é')].map(
+    (Data, i) => ({
+      Data,
+      PartitionKey: ['plain', '"Data":"AAAA"', '\\', 'ключ 🛫'][i]!,
+      ExplicitHashKey,
+    }),
+  )
+  await kinesis.send(new PutRecordsCommand({ StreamName: 'flights', Records }))
+  const read = async (client: KinesisClient): Promise<SubscribeToShardEvent | undefined> =>
+    await (await subscribe(client, await request(shard)))()
+  const [ours, theirs] = [await read(fanOutClient()), await read(sdk)]
+  expect(ours?.Records?.map(({ PartitionKey }) => PartitionKey)).toEqual(Records.map((each) => each.PartitionKey))
+  const comparable = (event: SubscribeToShardEvent | undefined): object => ({
+    ...event,
+    MillisBehindLatest: event?.MillisBehindLatest === 0,
+    Records: event?.Records?.map((record) => ({ ...record, Data: Buffer.from(record.Data!).toString('base64') })),
+  })
+  expect(comparable(ours)).toEqual(comparable(theirs))
+})
+
+test('an error inside the stream of events comes by its name', async () => {
+  const input = await request(9)
+  const next = await subscribe(fanOutClient(), input)
+  await next()
+  const message = expect.stringContaining('deregistered')
+  const refused = expect(next()).rejects.toMatchObject({ name: 'ResourceNotFoundException', message })
+  await kinesis.send(new DeregisterStreamConsumerCommand({ ConsumerARN: input.ConsumerARN }))
+  await refused
+})
+
+test('the last event of a shard has its children', async () => {
+  const input = await request(11)
+  const next = await subscribe(fanOutClient(), input)
+  await next()
+  const NewStartingHashKey = String((2n ** 128n / BigInt(SHARDS)) * 11n + 100n)
+  await kinesis.send(new SplitShardCommand({ StreamName: 'flights', ShardToSplit: input.ShardId, NewStartingHashKey }))
+  const { ChildShards, ContinuationSequenceNumber } = (await next())!
+  expect(ContinuationSequenceNumber).toBeUndefined()
+  expect(ChildShards?.map(({ ParentShards }) => ParentShards)).toEqual([[input.ShardId], [input.ShardId]])
+  expect(ChildShards?.[1]?.HashKeyRange?.StartingHashKey).toBe(NewStartingHashKey)
+  expect(await next()).toBeUndefined()
 })
 
 test('over TLS it trusts what the agent of the settings trusts', async () => {

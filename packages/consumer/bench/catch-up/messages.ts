@@ -6,17 +6,24 @@ export const DATA_BYTES = 100
 /** What the KPL makes aggregates of by default. */
 export const AGGREGATE_BYTES = 51_200
 
+/** User records, each of the keys in turn. */
+export interface Load {
+  readonly keys: number
+  readonly userRecords: number
+}
+
 /** What the server replays. */
 export interface Replay {
   readonly shards: number
-  readonly keys: number
-  /** How many user records it makes. */
-  readonly userRecords: number
-  /** How often they come, each time under other sequence numbers; then the shards are empty. */
+  readonly load: Load
+  /** How often it comes, each time under other sequence numbers; then the shards are empty. */
   readonly repeats: number
 }
 
-export type ServerReport = { readonly port: number } | { readonly cpuMicroseconds: number }
+/** What the server tells first. */
+export interface Listening {
+  readonly port: number
+}
 
 /**
  * How far the client process goes with what it reads: only GetRecords, taking the aggregates apart as well, or all of it with
@@ -26,6 +33,7 @@ export type Depth = 'read' | 'deaggregated' | 'handled' | 'awaited'
 
 export interface ClientConfig {
   readonly depth: Depth
+  readonly retrieval: 'polling' | 'fanOut'
   readonly shards: number
   /** In all shards together. */
   readonly userRecords: number
@@ -36,10 +44,9 @@ export interface ClientConfig {
 }
 
 export interface Figures {
-  readonly userRecords: number
-  /** Of the whole process, in microseconds. */
+  /** Of the whole process, in microseconds a user record. */
   readonly cpuUser: number
   readonly cpuSystem: number
-  readonly seconds: number
-  readonly peakRssMiB: number
+  readonly perSecond: number
+  readonly peakMiB: number
 }

@@ -2,13 +2,15 @@
  * A Kinesis that gives the same aggregates again and again over real HTTP, to be forked: everything is encoded beforehand, so
  * that it costs little beside what is measured. Its shards never end.
  *
- * Tells its parent its port, and when asked what CPU time it has had, in microseconds.
+ * Tells its parent its port.
  */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
-import { AggregateBuilder, ShardMap, splitEvenly } from '@shardwise/records'
-import { AGGREGATE_BYTES, DATA_BYTES, type Replay, type ServerReport } from './messages.ts'
+import type { AddressInfo } from 'node:net'
+import { splitEvenly } from '@shardwise/records'
+import { aggregatesOf } from './aggregates.ts'
+import type { Listening, Replay } from './messages.ts'
 
-const { shards: shardCount, keys, userRecords, repeats } = JSON.parse(process.argv[2] ?? '') as Replay
+const { shards: shardCount, load, repeats } = JSON.parse(process.argv[2] ?? '') as Replay
 
 const ranges = splitEvenly(shardCount)
 const shardIds = ranges.map((_, index) => `shardId-${String(index).padStart(12, '0')}`)
@@ -36,36 +38,9 @@ const MAX_ANSWER_BYTES = 10 * 2 ** 20
 const BEFORE_DATA = '","ApproximateArrivalTimestamp":1.763760000123E9,"Data":"'
 const AFTER_DATA = '","PartitionKey":"a"}'
 
-interface Encoded {
-  readonly base64: Buffer
-  readonly bytes: number
-}
-
-/** What a producer with a sound shard map writes: each key in its shard, aggregates as large as the KPL makes them. */
-function encodeAggregates(): Encoded[][] {
-  const map = ShardMap.of(ranges.map((hashRange, index) => ({ shardId: shardIds[index]!, hashRange })))
-  const indexes = new Map(shardIds.map((shardId, index) => [shardId, index]))
-  const data = Buffer.alloc(DATA_BYTES, 'x')
-  const lanes = shardIds.map(() => ({ builder: new AggregateBuilder(), encoded: [] as Encoded[] }))
-  const seal = ({ builder, encoded }: (typeof lanes)[number]): void => {
-    if (builder.count === 0) return
-    const built = builder.build(0n).data
-    encoded.push({
-      base64: Buffer.from(Buffer.from(built.buffer, built.byteOffset, built.length).toString('base64')),
-      bytes: built.length,
-    })
-    builder.reset()
-  }
-  for (let index = 0; index < userRecords; index++) {
-    const key = `user-${index % keys}`
-    const lane = lanes[indexes.get(map.predictKey(key)!.shardId)!]!
-    if (lane.builder.sizeWith(key, undefined, DATA_BYTES) > AGGREGATE_BYTES) seal(lane)
-    lane.builder.add(key, undefined, data)
-  }
-  for (const lane of lanes) seal(lane)
-  return lanes.map(({ encoded }) => encoded)
-}
-const aggregates = encodeAggregates()
+const encoded = aggregatesOf(ranges, load).map((aggregates) =>
+  aggregates.map((data) => ({ base64: Buffer.from(Buffer.from(data).toString('base64')), bytes: data.length })),
+)
 
 function sequenceNumberOf(shard: number, number: number): string {
   return `495903382714902566${String(shard).padStart(6, '0')}${String(number).padStart(32, '0')}`
@@ -78,7 +53,7 @@ interface GetRecords {
 
 function getRecords(response: ServerResponse, { ShardIterator, Limit }: GetRecords): void {
   const [shard, first] = ShardIterator.split(':').map(Number) as [number, number]
-  const ofShard = aggregates[shard]!
+  const ofShard = encoded[shard]!
   const tip = ofShard.length * repeats
   const parts: (string | Buffer)[] = ['{"Records":[']
   let number = first
@@ -117,19 +92,14 @@ function answer(request: IncomingMessage, response: ServerResponse, body: string
   response.end(answered)
 }
 
-function tell(report: ServerReport): void {
-  process.send?.(report)
-}
-
 const server = createServer((request, response) => {
   const chunks: Buffer[] = []
   request.on('data', (chunk: Buffer) => chunks.push(chunk))
   request.on('end', () => answer(request, response, Buffer.concat(chunks).toString()))
 })
 server.keepAliveTimeout = 0
-process.on('message', () => {
-  const { user, system } = process.cpuUsage()
-  tell({ cpuMicroseconds: user + system })
-})
 process.on('disconnect', () => process.exit())
-server.listen(0, '127.0.0.1', () => tell({ port: (server.address() as { port: number }).port }))
+server.listen(0, '127.0.0.1', () => {
+  const { port } = server.address() as AddressInfo
+  process.send?.({ port } satisfies Listening)
+})

@@ -20,7 +20,7 @@ export interface WriterConfig {
 
 /** Starts Kinesis and DynamoDB in a process of their own, so that what is measured in this one is the client alone. */
 export async function startLocalProcess(options: LocalOptions): Promise<LocalProcess> {
-  const child = start('./server.ts', options)
+  const child = start(new URL('./server.ts', import.meta.url), options)
   const exited = once(child, 'exit')
   const [config] = (await Promise.race([once(child, 'message'), exited])) as [ServerConfig | number | null]
   if (config === null || typeof config === 'number') throw new Error(`the local servers ended at once, with ${config}`)
@@ -29,14 +29,12 @@ export async function startLocalProcess(options: LocalOptions): Promise<LocalPro
 
 /** Starts a process that puts records at a steady rate. */
 export function startWriterProcess(config: WriterConfig): AsyncDisposable {
-  const child = start('./writer.ts', config)
+  const child = start(new URL('./writer.ts', import.meta.url), config)
   return { [Symbol.asyncDispose]: () => end(child) }
 }
 
-function start(file: './server.ts' | './writer.ts', argument: object): ChildProcess {
-  return fork(new URL(file, import.meta.url), [JSON.stringify(argument)], {
-    execArgv: ['--conditions=shardwise-source'],
-  })
+function start(file: URL, argument: object): ChildProcess {
+  return fork(file, [JSON.stringify(argument)], { execArgv: ['--conditions=shardwise-source'] })
 }
 
 async function end(child: ChildProcess): Promise<void> {
