@@ -24,24 +24,36 @@ export interface ExploreOptions {
 
 const RUNNER = fileURLToPath(new URL('./seed-runner.ts', import.meta.url))
 
+/** After so many seeds a process is replaced: Node keeps what waits for an `AbortSignal.any`, and so what had died in a run. */
+const SEEDS_A_PROCESS = 60
+
 /** Runs many seeds in processes of their own, each of which gets the next seed when it is done with one. */
 export async function explore(options: ExploreOptions): Promise<void> {
   const seeds = options.seeds[Symbol.iterator]()
-  const runners = Array.from({ length: options.processes }, () => runThrough(seeds, options))
-  await Promise.all(runners)
+  const runner = async (): Promise<void> => {
+    for (let areMore = true; areMore; ) areMore = await runSome(seeds, options)
+  }
+  await Promise.all(Array.from({ length: options.processes }, runner))
 }
 
-function runThrough(seeds: Iterator<number>, { onResult, execArgv, env, isOver }: ExploreOptions): Promise<void> {
-  const { promise, resolve, reject } = Promise.withResolvers<void>()
+/** Resolves to whether there may be more seeds. */
+function runSome(seeds: Iterator<number>, { onResult, execArgv, env, isOver }: ExploreOptions): Promise<boolean> {
+  const { promise, resolve, reject } = Promise.withResolvers<boolean>()
   const child: ChildProcess = fork(RUNNER, {
     execArgv: ['--conditions=shardwise-source', ...(execArgv ?? [])],
     env: { ...process.env, ...env },
     serialization: 'advanced',
   })
   let current: number | undefined
+  let left = SEEDS_A_PROCESS
+  let areMore = true
   const next = (): void => {
-    const { done, value } = isOver?.() ? { done: true, value: undefined } : seeds.next()
-    current = done ? undefined : value
+    current = undefined
+    if (left-- > 0) {
+      const { done, value } = isOver?.() ? { done: true, value: undefined } : seeds.next()
+      areMore = !done
+      current = done ? undefined : value
+    }
     if (current === undefined) child.disconnect()
     else child.send(current)
   }
@@ -51,7 +63,7 @@ function runThrough(seeds: Iterator<number>, { onResult, execArgv, env, isOver }
   })
   child.on('error', reject)
   child.on('exit', (code, signal) => {
-    if (code === 0 && current === undefined) resolve()
+    if (code === 0 && current === undefined) resolve(areMore)
     else reject(new Error(`the process that ran seed ${current} ended with ${signal ?? `code ${code}`}`))
   })
   return promise

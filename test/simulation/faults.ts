@@ -61,13 +61,16 @@ export type Fault =
       readonly forMs: number
       readonly service: ServiceName
     } & Weather)
-  /** A service refuses calls for going too fast, fails inside, or (Kinesis) refuses a part of the records, or an iterator as expired. */
+  /**
+   * A service refuses calls for going too fast, fails inside, or (Kinesis) refuses a part of the records, or an iterator as expired, or
+   * answers a read as if the shard had ended there.
+   */
   | {
       readonly kind: 'errors'
       readonly atMs: number
       readonly forMs: number
       readonly service: ServiceName
-      readonly error: 'throttle' | 'internalError' | 'partialFailure' | 'expiredIterator'
+      readonly error: 'throttle' | 'internalError' | 'partialFailure' | 'expiredIterator' | 'falseEnd'
       readonly probability: number
     }
   /** Reads of the lease table, its indexes, and listings of shards are old. */
@@ -87,6 +90,21 @@ export type Fault =
       readonly act: 'split' | 'merge' | 'resize'
       readonly where: number
     }
+  /**
+   * Subscriptions to some of the shards, those that are open and those that are made: they break, fall silent, end early without a
+   * reason, or end with an error, or an event is as if the shard had ended there, each at its next events with this probability.
+   */
+  | {
+      readonly kind: 'subscription'
+      readonly atMs: number
+      readonly forMs: number
+      readonly act: SubscriptionTrouble
+      /** Of the shards so many are struck. */
+      readonly share: number
+      readonly probability: number
+    }
+  /** Somebody deregisters the application's consumer, or all of them. */
+  | { readonly kind: 'deregister'; readonly atMs: number }
   /** Handlers take long, throw, or don't come back before the time is over or they are aborted. */
   | {
       readonly kind: 'handlers'
@@ -108,6 +126,16 @@ export type Fault =
   | { readonly kind: 'distribution'; readonly atMs: number; readonly to: Distribution }
   /** From now on the stream takes records of up to another size. */
   | { readonly kind: 'recordSize'; readonly atMs: number; readonly maxRecordKiB: number }
+
+export type SubscriptionTrouble =
+  | 'break'
+  | 'stall'
+  | 'end'
+  | 'falseEnd'
+  | 'InternalFailureException'
+  | 'KMSThrottlingException'
+  | 'ResourceInUseException'
+  | 'ResourceNotFoundException'
 
 export type WatchedOperation = 'ListShards' | 'DescribeStreamSummary'
 

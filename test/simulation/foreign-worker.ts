@@ -12,9 +12,8 @@ import { type KinesisService, STREAM } from './kinesis-service.ts'
 import type { WorkerPlan } from './plan.ts'
 import type { SimulatedProcess } from './process.ts'
 import type { FleetMember } from './simulated-worker.ts'
-import type { StoredShard, StoredStream, StoredUserRecord } from './stored-stream.ts'
+import { type StoredShard, type StoredStream, type StoredUserRecord, shardKeyOf } from './stored-stream.ts'
 import type { Trace } from './trace.ts'
-import { shardKeyOf } from './watched-streams.ts'
 
 type Item = Readonly<Record<string, AttributeValue>>
 

@@ -1,18 +1,26 @@
 import type { ListShardsCommand } from '@aws-sdk/client-kinesis'
 import type { Kinesis, Random } from '@shardwise/core'
 import { KinesisModel, ServiceError } from '@shardwise/local'
-import type { CallTrouble, Distribution, WatchedOperation } from './faults.ts'
+import { CallRateWitness } from './call-rate-witness.ts'
+import { FanOutService } from './fan-out-service.ts'
+import type { CallTrouble, Distribution, Fault, WatchedOperation } from './faults.ts'
 import type { Network } from './network.ts'
 import { EPOCH_MS, type SimulatedProcess } from './process.ts'
 import { chance } from './randomness.ts'
+import { refusal } from './refusal.ts'
 import { type Entry, hasSameBytes, type RequestWatch, streamOf, watched, withOwnBytes } from './request-watch.ts'
-import { type Content, contentOf, type StoredStream, type StoredUserRecord } from './stored-stream.ts'
+import { type Content, contentOf, type StoredStream, type StoredUserRecord, shardKeyOf } from './stored-stream.ts'
+import { Violation } from './violation.ts'
 import type { VirtualTime } from './virtual-time.ts'
 
 export const STREAM = 'orders'
 /** Put into, and never read. */
 export const SIDE_STREAM = 'audit'
 
+/** What a consumer may count for a record beside its bytes. */
+const KEPT_BESIDE_BYTES = 300
+/** The service's own. */
+const SUBSCRIPTION_MS = 300_000
 /** The request timeout of the library's own client. */
 const TIMEOUT_MS = 30_000
 
@@ -46,6 +54,11 @@ export interface KinesisServiceOptions {
   readonly maxRecordKiB?: number
   /** How old a listing of shards may be now, in milliseconds. */
   readonly listingLagMs: () => number
+  /** How long a consumer for fan-out is being registered, or deregistered, and how long a subscription lives. Default: 0, 5 minutes. */
+  readonly fanOut?: { readonly registerMs: number; readonly subscriptionMs: number }
+  /** Whether one worker is alone with the streams, and nothing makes the service refuse a read. */
+  readonly isUndisturbed: boolean
+  readonly report: (violation: Violation) => void
   /** What happens to calls of a process now. */
   readonly calls: (process: SimulatedProcess, operation: WatchedOperation) => CallTrouble | undefined
 }
@@ -53,6 +66,21 @@ export interface KinesisServiceOptions {
 interface Result {
   readonly ShardId?: string
   readonly SequenceNumber?: string
+}
+
+interface Probable {
+  readonly probability: number
+}
+
+interface ReadInput {
+  readonly ShardId?: string
+  readonly ShardIterator?: string
+}
+
+interface ReadAnswer {
+  readonly Records?: readonly { readonly Data: Uint8Array }[]
+  readonly ShardIterator?: string
+  readonly NextShardIterator?: string
 }
 
 interface Command {
@@ -63,10 +91,14 @@ interface Command {
 /** The model of Kinesis behind the network, with one stream, whose every record is noted as it is stored. */
 export class KinesisService {
   readonly model: KinesisModel
+  readonly fanOut: FanOutService
+  readonly #rates: CallRateWitness
   readonly #options: KinesisServiceOptions
   readonly #wallMs: () => number
-  /** How probable it is that an iterator counts as expired, by each fault that says so. */
-  readonly #expiring = new Set<{ readonly probability: number }>()
+  /** What comes of reads now: how probable it is, by each fault that says so. */
+  readonly #misread = { expiredIterator: new Set<Probable>(), falseEnd: new Set<Probable>() }
+  /** The most that one answer or event has brought to each process. */
+  readonly #largest = new Map<string, number>()
   /** Past answers to ListShards, by request. */
   readonly #listings = new Map<string, { readonly atMs: number; readonly answer: object }[]>()
   /** Since when each process knows each stream. */
@@ -77,6 +109,7 @@ export class KinesisService {
 
   constructor(options: KinesisServiceOptions) {
     const { time, shards, limits, reshardMs, retentionMs, random, onDemand, distribution, maxRecordKiB } = options
+    const { registerMs, subscriptionMs } = options.fanOut ?? { registerMs: 0, subscriptionMs: SUBSCRIPTION_MS }
     this.#options = options
     this.#wallMs = () => EPOCH_MS + time.nowMs
     this.model = new KinesisModel({
@@ -85,7 +118,17 @@ export class KinesisService {
       reshardMs,
       retentionMs,
       retentionBytes: Number.POSITIVE_INFINITY,
+      registerMs,
       random,
+    })
+    this.#rates = new CallRateWitness({ ...options, nowMs: () => time.nowMs })
+    this.fanOut = new FanOutService({
+      ...options,
+      model: this.model,
+      subscriptionMs,
+      onShardsTold: () => this.#noteShards(),
+      onEvent: (process, records) => this.#noteAnswer(process, records),
+      rates: this.#rates,
     })
     this.model.execute('CreateStream', {
       StreamName: STREAM,
@@ -130,6 +173,10 @@ export class KinesisService {
     const { timeoutMs = TIMEOUT_MS, lateMs = timeoutMs, denied, watch } = options
     const send = (command: Command, { abortSignal }: { abortSignal?: AbortSignal } = {}): Promise<object> => {
       const operation = command.constructor.name.replace(/Command$/, '')
+      if (operation === 'SubscribeToShard') {
+        return this.fanOut.subscribe({ process, input: command.input, lateMs, signal: abortSignal })
+      }
+      if (operation === 'DeregisterStreamConsumer') this.#deregistered(process)
       const input = operation === 'PutRecords' ? withOwnBytes(command.input) : command.input
       const contents = operation === 'PutRecords' ? (input as { Records: readonly Entry[] }).Records.map(contentOf) : []
       const trouble = (): CallTrouble | undefined => {
@@ -146,9 +193,9 @@ export class KinesisService {
         execute: () => {
           servedAtMs = this.#wallMs()
           const now = trouble()
-          if (now !== undefined && now !== 'hanging') throw TROUBLES[now]()
+          if (now !== undefined && now !== 'hanging') throw refusal(TROUBLES[now])
           if (operation === 'PutRecords' && !hasSameBytes(command.input, input)) watch?.changed()
-          return this.#execute(operation, input, contents)
+          return this.#execute(operation, input, contents, process)
         },
         isHung: () => trouble() === 'hanging',
         describe: () => describe(operation, input),
@@ -257,11 +304,11 @@ export class KinesisService {
   }
 
   /** From now on calls are refused with this probability, until the returned function is called. */
-  disturb(error: 'throttle' | 'internalError' | 'partialFailure' | 'expiredIterator', probability: number): () => void {
-    if (error === 'expiredIterator') {
+  disturb(error: Extract<Fault, { kind: 'errors' }>['error'], probability: number): () => void {
+    if (error === 'expiredIterator' || error === 'falseEnd') {
       const fault = { probability }
-      this.#expiring.add(fault)
-      return () => this.#expiring.delete(fault)
+      this.#misread[error].add(fault)
+      return () => this.#misread[error].delete(fault)
     }
     const handle = this.model.faults.add({ fault: error, probability })
     return () => handle.remove()
@@ -270,6 +317,11 @@ export class KinesisService {
   /** Since when the process knows how long the stream keeps its records; Infinity if it doesn't. */
   knownSinceMs({ name }: SimulatedProcess, stream: string): number {
     return this.#described.get(`${name} ${stream}`) ?? Number.POSITIVE_INFINITY
+  }
+
+  /** The most bytes that one answer or event has brought to a process, and what it keeps beside them. */
+  largestAnswerBytes({ name }: SimulatedProcess): number {
+    return this.#largest.get(name) ?? 0
   }
 
   /** Whether a shard is still there: one whose records have all expired is not. */
@@ -281,25 +333,51 @@ export class KinesisService {
     return this.model.streamNamed(stream).openShards.map(({ id }) => id)
   }
 
-  get #expiringNow(): number {
-    return Math.max(0, ...[...this.#expiring].map(({ probability }) => probability))
+  #isMisread(how: 'expiredIterator' | 'falseEnd'): boolean {
+    const probability = Math.max(0, ...[...this.#misread[how]].map((fault) => fault.probability))
+    return chance(this.#options.random, probability)
   }
 
-  #execute(operation: string, input: object, contents: readonly Content[]): object {
+  #execute(operation: string, input: object, contents: readonly Content[], process: SimulatedProcess): object {
     this.#noteShards()
     try {
       if (operation === 'ListShards') return this.#list(input)
-      if (operation === 'GetRecords' && chance(this.#options.random, this.#expiringNow)) {
+      if (operation === 'GetRecords' && this.#isMisread('expiredIterator')) {
         throw new ServiceError('ExpiredIteratorException', 'Iterator expired.')
       }
+      if (operation === 'GetRecords') this.#rates.polls(process, (input as ReadInput).ShardIterator ?? '')
       const { answer } = this.model.request(operation, input as Record<string, unknown>)
+      if (operation === 'GetRecords' || operation === 'GetShardIterator') this.#noteRead(process, input, answer)
       if (answer instanceof ServiceError) throw answer
+      if (operation === 'GetRecords' && this.#misread.falseEnd.size > 0 && this.#isMisread('falseEnd')) {
+        return { ...answer, NextShardIterator: undefined, ChildShards: undefined }
+      }
       if (operation === 'PutRecords') this.#noteRecords(streamOf(input), contents, answer)
       return operation === 'DescribeStreamSummary' ? this.#withRetention(answer) : answer
     } catch (error) {
       if (!(error instanceof ServiceError)) throw error
-      throw refusal(error.type, error.status, error.message)
+      throw refusal(error)
     }
+  }
+
+  #noteRead(process: SimulatedProcess, input: ReadInput, answer: ReadAnswer | ServiceError): void {
+    const { ShardIterator: iterator = '', ShardId } = input
+    if (!(answer instanceof ServiceError)) {
+      this.#noteAnswer(process, answer.Records ?? [])
+      const shard = ShardId === undefined ? this.#rates.shardOf(iterator) : shardKeyOf(streamOf(input), ShardId)
+      this.#rates.iterates(answer.NextShardIterator ?? answer.ShardIterator, shard)
+    } else if (answer.type === 'ProvisionedThroughputExceededException' && ShardId === undefined) {
+      this.#rates.throttled(process, iterator)
+    }
+  }
+
+  #noteAnswer({ name }: SimulatedProcess, records: readonly { readonly Data: Uint8Array }[]): void {
+    const bytes = records.reduce((sum, { Data }) => sum + Data.length + KEPT_BESIDE_BYTES, 0)
+    this.#largest.set(name, Math.max(bytes, this.#largest.get(name) ?? 0))
+  }
+
+  #deregistered({ name }: SimulatedProcess): void {
+    this.#options.report(new Violation('consumers stay registered', `${name} deregisters its consumer`))
   }
 
   /** A retention of seconds: the service has whole hours. */
@@ -347,14 +425,10 @@ export class KinesisService {
 
 const DENIED = 'AccessDeniedException'
 const TROUBLES = {
-  denied: () => refusal(DENIED, 400, 'Not authorized.'),
-  throttled: () => refusal('LimitExceededException', 400, 'Rate exceeded.'),
-  failing: () => refusal('InternalFailureException', 500, 'Internal service failure.'),
+  denied: { type: DENIED, status: 400, message: 'Not authorized.' },
+  throttled: { type: 'LimitExceededException', status: 400, message: 'Rate exceeded.' },
+  failing: { type: 'InternalFailureException', status: 500, message: 'Internal service failure.' },
 } as const
-
-function refusal(name: string, httpStatusCode: number, message: string): Error {
-  return Object.assign(new Error(message), { name, $metadata: { httpStatusCode } })
-}
 
 /** Runs the steps that the library has added to the command, with the service's time in the answer's header. */
 function withServiceTime(

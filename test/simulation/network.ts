@@ -1,4 +1,5 @@
 import type { Random } from '@shardwise/core'
+import { EventLink, type EventLinkOptions } from './event-link.ts'
 import type { SimulatedProcess } from './process.ts'
 import { between, chance } from './randomness.ts'
 import type { VirtualTime } from './virtual-time.ts'
@@ -60,6 +61,11 @@ export class Network {
 
   constructor(options: NetworkOptions) {
     this.#options = options
+  }
+
+  /** Events from a service, by the same ways. */
+  open<Event>(options: EventLinkOptions<Event>): EventLink<Event> {
+    return new EventLink(this.#options, options)
   }
 
   call<Answer>(call: Call<Answer>): Promise<Answer> {

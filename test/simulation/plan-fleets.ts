@@ -338,12 +338,12 @@ function eachWorker(plan: Plan, change: (worker: WorkerPlan, index: number) => W
   return { ...plan, workers: plan.workers.map(change) }
 }
 
-function withFaults(plan: Plan, more: readonly Fault[]): Plan {
+export function withFaults(plan: Plan, more: readonly Fault[]): Plan {
   return { ...plan, faults: [...plan.faults, ...more].sort((a, b) => a.atMs - b.atMs) }
 }
 
 /** At times in the run, half of them close to what goes wrong anyway. */
-function several(
+export function several(
   random: Random,
   counts: readonly number[],
   { durationMs, failoverTime, faults }: Plan,

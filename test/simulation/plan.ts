@@ -2,6 +2,7 @@ import type { Random } from '@shardwise/core'
 import type { Distribution, Fault, WatchedOperation } from './faults.ts'
 import type { ServiceName } from './network.ts'
 import { fleetVaried } from './plan-fleets.ts'
+import { readingVaried } from './plan-reading.ts'
 import { varied } from './plan-variations.ts'
 import { between, chance, integer, pick, Randomness } from './randomness.ts'
 
@@ -52,6 +53,19 @@ export interface WorkerPlan {
   readonly closeTimeout?: number
   /** It is a KCL. */
   readonly isForeign?: boolean
+  /** At each of its starts in turn; absent in old plans: polling. */
+  readonly retrieval?: readonly Retrieval[]
+}
+
+export type Retrieval = 'polling' | 'fanOut'
+
+interface FanOutPlan {
+  /** How long a consumer of the stream is being registered. */
+  readonly registerMs: number
+  /** How long a subscription lives. */
+  readonly subscriptionMs: number
+  /** Somebody else registers the consumer, and workers are told its ARN. */
+  readonly isByArn?: boolean
 }
 
 /** How an application comes by its two streams. */
@@ -112,6 +126,7 @@ export interface Plan {
   readonly streams?: StreamsPlan
   /** The table is there already, as a KCL has left it. */
   readonly formerTable?: FormerTable
+  readonly fanOut?: FanOutPlan
   /** New leases get attributes that nobody knows. */
   readonly hasStrangeAttributes?: boolean
   /** So little goes wrong, and so seldom, that each fault has to be made up for in good time. */
@@ -123,7 +138,7 @@ const DAY_MS = 24 * 3_600_000
 export function planOf(seed: number): Plan {
   const randomness = new Randomness(seed)
   const plan = varied(randomness.stream('variations'), plainPlan(seed, randomness.stream('plan')))
-  return fleetVaried(randomness.stream('fleet'), plan)
+  return readingVaried(randomness.stream('reading'), fleetVaried(randomness.stream('fleet'), plan))
 }
 
 /** Producers with little but the defaults, on a provisioned stream that they know all about. */

@@ -203,7 +203,7 @@ export class Programs {
     const process = this.#newProcess(`${workerId}#${++place.starts}`)
     const worker = plan.isForeign
       ? this.#foreignWorker(process, workerId, plan)
-      : this.#ownWorker(process, workerId, plan)
+      : this.#ownWorker(process, workerId, plan, place.starts)
     place.program = worker
     this.#options.onChange('join', worker)
   }
@@ -213,7 +213,8 @@ export class Programs {
     return new ForeignWorker(process, workerId, plan, { ...this.#options, ...whole, stored: streams.main.stored })
   }
 
-  #ownWorker(process: SimulatedProcess, workerId: string, plan: WorkerPlan): FleetMember {
+  #ownWorker(process: SimulatedProcess, workerId: string, plan: WorkerPlan, starts: number): FleetMember {
+    const by = plan.retrieval?.[(starts - 1) % plan.retrieval.length]
     const worker: FleetMember = new SimulatedWorker(process, workerId, plan, {
       kinesis: this.#options.kinesis,
       dynamodb: this.#options.dynamodb,
@@ -223,6 +224,11 @@ export class Programs {
       trace: this.#options.trace,
       failoverTime: this.#options.plan.failoverTime,
       initialPosition: initialPositionOf(this.#options.plan),
+      retrieval: by,
+      consumerArn:
+        by === 'fanOut' && this.#options.plan.fanOut?.isByArn
+          ? this.#options.kinesis.fanOut.registered(STREAM)
+          : undefined,
       onFailure: (error) => this.#options.onFailure(worker, error),
     })
     return worker

@@ -6,11 +6,12 @@ import type { Plan } from './plan.ts'
 import { FOREIGN, type SimulatedProcess } from './process.ts'
 import type { Programs } from './programs.ts'
 import type { FleetMember } from './simulated-worker.ts'
+import { shardKeyOf } from './stored-stream.ts'
 import { isLeaseKey } from './table-requests.ts'
 import type { Trace } from './trace.ts'
 import { type Invariant, Violation } from './violation.ts'
 import type { VirtualTime } from './virtual-time.ts'
-import { openShardsOf, placeOfLease, shardKeyOf, type WatchedStreams } from './watched-streams.ts'
+import { openShardsOf, placeOfLease, type WatchedStreams } from './watched-streams.ts'
 
 type Item = Readonly<Record<string, AttributeValue>>
 
@@ -36,8 +37,16 @@ const LOOK_MS = 250
  */
 const STEADY_MS = 90_000
 const STEADY_FAILOVERS = 6
-/** What is no reason to handle anything twice: nobody dies, and no request fails but questions of producers. */
-export const GENTLE: ReadonlySet<Fault['kind']> = new Set(['reshard', 'leave', 'calls', 'distribution', 'recordSize'])
+/** What is no reason to handle anything twice: nobody dies, and no request fails but questions of producers, and subscriptions. */
+export const GENTLE: ReadonlySet<Fault['kind']> = new Set([
+  'reshard',
+  'leave',
+  'calls',
+  'distribution',
+  'recordSize',
+  'subscription',
+  'deregister',
+])
 /** How long closing may take: the handlers' time, and the last writes. */
 const CLOSE_MS = 30_000
 
@@ -139,6 +148,10 @@ export class Recovery {
       'close gives back',
       () => `${workers.filter(({ isOver }) => !isOver).map(({ workerId }) => workerId)} did not close`,
     )
+    const subscribed = workers.flatMap(({ process }) => this.#options.kinesis.fanOut.openShardsOf(process))
+    if (subscribed.length > 0) {
+      this.#object('one subscription a shard', `still open after everybody has closed: ${subscribed.join(', ')}`)
+    }
     const left = this.#options.dynamodb
       .items()
       .filter(
@@ -173,9 +186,10 @@ export class Recovery {
     return workerId === key && this.#options.writerOf(key) === process
   }
 
-  /** Handoffs, reshards and good ends are no reason to handle anything twice. */
+  /** Handoffs, reshards, good ends, and whatever reading meets are no reason to handle anything twice. */
   #checkRepeats(): void {
-    const isGentle = this.#options.plan.faults.every(({ kind }) => GENTLE.has(kind))
+    const { plan } = this.#options
+    const isGentle = plan.faults.every(isNoReasonToRepeat) && !isDeregisteredByArn(plan)
     const repeated = this.#options.streams.sum(({ witness }) => witness.repeated)
     if (isGentle && repeated > 0) this.#object('nothing again without need', `${repeated} records were handled again`)
   }
@@ -198,6 +212,15 @@ export class Recovery {
 function shardOf({ leaseKey }: Item): string {
   const { stream, shardId } = placeOfLease(leaseKey!.S!)
   return shardKeyOf(stream, shardId)
+}
+
+function isNoReasonToRepeat(fault: Fault): boolean {
+  return GENTLE.has(fault.kind) || (fault.kind === 'errors' && fault.service === 'kinesis')
+}
+
+/** Then its workers end with an error, since nobody but who registered it can register it anew. */
+export function isDeregisteredByArn({ fanOut, faults }: Plan): boolean {
+  return fanOut?.isByArn === true && faults.some(({ kind }) => kind === 'deregister')
 }
 
 /** Whoever is leaving may just have been paused. */

@@ -30,6 +30,7 @@ const breaksWith =
       slowestMs: new Map(),
       writes: new Map(),
       struck: 0,
+      subscriptions: new Map(),
       digest: '',
       trace: [],
     })

@@ -168,6 +168,14 @@ async function exploreAll(from: number, count: number, processes: number): Promi
   )
   console.log(`${sum(({ struck }) => struck)} faults right before or after one of them`)
   console.log(
+    `subscriptions: ${shown(
+      merged(
+        results.map(({ subscriptions }) => subscriptions),
+        (a, b) => a + b,
+      ),
+    )}`,
+  )
+  console.log(
     `slowest, in ms: ${shown(
       merged(
         results.map(({ slowestMs }) => slowestMs),

@@ -9,15 +9,15 @@ import { silentLogger } from '@shardwise/core'
 import type { Disturbances } from './disturbances.ts'
 import { type DynamoDBService, TABLE } from './dynamodb-service.ts'
 import type { KinesisService } from './kinesis-service.ts'
-import type { WorkerPlan } from './plan.ts'
+import type { Retrieval, WorkerPlan } from './plan.ts'
 import type { SimulatedProcess } from './process.ts'
 import { chance } from './randomness.ts'
-import { textOf } from './stored-stream.ts'
+import { shardKeyOf, textOf } from './stored-stream.ts'
 import type { Trace } from './trace.ts'
-import { shardKeyOf, type WatchedStreams } from './watched-streams.ts'
+import type { WatchedStreams } from './watched-streams.ts'
 
 const MAX_BUFFERED_BYTES = 2 ** 20
-/** One answer a shard may come on top of the buffer. */
+/** With so little memory one call is in progress at a time: one answer more may come than was likely. */
 const MAX_ANSWER_BYTES = 10 * 2 ** 20
 /** Events that say that records of a shard may have expired unread. */
 const EXPIRY: ReadonlySet<ConsumerEvent['type']> = new Set(['recordsExpired', 'checkpointExpired', 'shardGone'])
@@ -34,6 +34,8 @@ export interface WorkerSurroundings {
   readonly trace: Trace
   readonly failoverTime: number
   readonly initialPosition: InitialPosition
+  readonly retrieval: Retrieval | undefined
+  readonly consumerArn: string | undefined
   readonly onFailure: (error: unknown) => void
 }
 
@@ -71,7 +73,8 @@ export class SimulatedWorker implements FleetMember {
     this.workerId = workerId
     this.#surroundings = surroundings
     this.plan = plan
-    const { kinesis, dynamodb, trace, failoverTime, initialPosition, selection, streams, onFailure } = surroundings
+    const { kinesis, dynamodb, trace, failoverTime, initialPosition, selection, retrieval, consumerArn } = surroundings
+    const { streams, onFailure } = surroundings
     this.#consumer = new Consumer({
       application: TABLE,
       ...selection,
@@ -81,6 +84,8 @@ export class SimulatedWorker implements FleetMember {
       concurrency: plan.concurrency,
       maxAheadRecords: plan.maxAheadRecords,
       maxRecords: plan.maxRecords,
+      ...(retrieval !== undefined && { retrieval }),
+      ...(consumerArn !== undefined && { consumerArn }),
       ...(plan.maxLeases !== undefined && { maxLeases: plan.maxLeases }),
       ...(plan.checkpointIntervalMs !== undefined && { checkpointIntervalMs: plan.checkpointIntervalMs }),
       ...(plan.closeTimeout !== undefined && { closeTimeout: plan.closeTimeout }),
@@ -130,7 +135,11 @@ export class SimulatedWorker implements FleetMember {
   get excessBytes(): number {
     const { shards } = this.#consumer.status()
     const held = shards.reduce((sum, { bufferedBytes }) => sum + bufferedBytes, 0)
-    return held - MAX_BUFFERED_BYTES - shards.length * MAX_ANSWER_BYTES
+    const { kinesis, retrieval } = this.#surroundings
+    // An event may come of any shard.
+    const mayComeBytes =
+      retrieval === 'fanOut' ? shards.length * kinesis.largestAnswerBytes(this.process) : MAX_ANSWER_BYTES
+    return held - MAX_BUFFERED_BYTES - mayComeBytes
   }
 
   close(): Promise<void> {

@@ -2,6 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { describe, expect, test } from 'vitest'
 import { explore, type SeedResult } from './explore.ts'
+import { SUBSCRIPTION_FATES } from './fan-out-service.ts'
 import { type Plan, planOf } from './plan.ts'
 import { TABLE_WRITES } from './table-requests.ts'
 import { World } from './world.ts'
@@ -32,6 +33,8 @@ test(`${SEEDS} seeds keep every promise`, async () => {
   const written = new Set(results.flatMap(({ writes }) => [...writes.keys()]))
   expect(TABLE_WRITES.filter((write) => !written.has(write))).toEqual([])
   expect(sum(({ struck }) => struck)).toBeGreaterThan(SEEDS / 4)
+  const fates = new Set(results.flatMap(({ subscriptions }) => [...subscriptions.keys()]))
+  expect(SUBSCRIPTION_FATES.filter((fate) => !fates.has(fate))).toEqual([])
 }, 240_000)
 
 test('the same seed gives the same trace, byte for byte', async () => {

@@ -195,3 +195,8 @@ function hashKeyOfRecord({
 }): HashKey {
   return explicitHashKey === undefined ? hashKeyOf(partitionKey ?? '') : BigInt(explicitHashKey)
 }
+
+/** Names a shard where there are several streams. */
+export function shardKeyOf(stream: string, shardId: string): string {
+  return `${stream}:${shardId}`
+}

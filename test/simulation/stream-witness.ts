@@ -29,11 +29,22 @@ interface Handling {
   readonly signal: AbortSignal
 }
 
+export interface StreamWitnessOptions {
+  readonly stored: StoredStream
+  readonly nowMs: () => number
+  /** How long after its machine has slept a worker may take to find out that its leases are others'. */
+  readonly wakingMs: number
+  /** The service never distributes records by itself. */
+  readonly isAlwaysByKey: boolean
+  readonly report: (violation: Violation) => void
+}
+
 /** Follows every user record from `put` to the end of its handler, and objects as soon as a promise is broken. */
 export class StreamWitness {
   readonly #stored: StoredStream
   readonly #nowMs: () => number
   readonly #wakingMs: number
+  readonly #isAlwaysByKey: boolean
   readonly #report: (violation: Violation) => void
   readonly #puts = new Map<string, Put>()
   readonly #numbers = new Map<string, number>()
@@ -43,10 +54,10 @@ export class StreamWitness {
   #deliveries = 0
   #repeated = 0
 
-  /** @param wakingMs how long after its machine has slept a worker may take to find out that its leases are others' */
-  constructor(stored: StoredStream, nowMs: () => number, wakingMs: number, report: (violation: Violation) => void) {
+  constructor({ stored, nowMs, wakingMs, isAlwaysByKey, report }: StreamWitnessOptions) {
     this.#stored = stored
     this.#wakingMs = wakingMs
+    this.#isAlwaysByKey = isAlwaysByKey
     this.#nowMs = nowMs
     this.#report = report
   }
@@ -182,14 +193,15 @@ export class StreamWitness {
         )
       }
     }
+    this.#checkPlace(record, stored)
     if (stored.finished) this.#repeated++
     const handling = { process, signal }
     // A misplaced copy may come at any time, and so may what the service put anywhere.
-    if (!record.misplaced && stored.isByKey) {
+    if (stored.isPlaced && stored.isByKey) {
       this.#checkAlone(partitionKey, text, process)
       this.#handling.set(partitionKey, handling)
     }
-    if (put.firstDelivery === undefined && !record.misplaced) {
+    if (put.firstDelivery === undefined && stored.isPlaced) {
       // Where nobody came to it in time, or was to, a later copy comes when it comes.
       const { place } = put
       const isMissed =
@@ -234,6 +246,16 @@ export class StreamWitness {
     return [...this.#puts.values()]
       .filter(({ outcome, process, isAwaited }) => outcome === 'pending' && isAwaited && !process.isDead)
       .map(({ text }) => text)
+  }
+
+  /** Of a record alone it can't be known, and where the service distributes it means nothing. */
+  #checkPlace({ misplaced }: ConsumerRecord, { text, shard, isPlaced, isPlain }: StoredUserRecord): void {
+    if (misplaced ? isPlaced : !isPlaced && !isPlain && this.#isAlwaysByKey) {
+      this.#object(
+        'misplaced is told',
+        `${text} lies in ${shard.shardId}, ${isPlaced ? 'where it belongs' : 'where it doesn’t belong'}, and comes as ${misplaced ? 'misplaced' : 'well placed'}`,
+      )
+    }
   }
 
   #checkAlone(key: string, text: string, process: SimulatedProcess): void {

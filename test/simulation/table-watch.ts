@@ -78,6 +78,8 @@ export class TableWatch {
     if (write === 'renew' || write === 'checkpoint') this.#checkInterval(process, key, write)
     // Until it is answered nothing is known of it.
     this.#written.delete(name)
+    // After the take-up the first renewal comes at any time within its interval.
+    if (write === 'acquire') return () => {}
     return () => this.#written.set(name, nowMs)
   }
 

@@ -38,6 +38,8 @@ export type Invariant =
   | 'puts settle'
   /** A handler got something that was never put there. */
   | 'nothing is invented'
+  /** A handler is told, of what was in an aggregate, whether it lies where it belongs. */
+  | 'misplaced is told'
   /** First deliveries of a key's acknowledged records come in put order. */
   | 'order per key'
   /** Two handlers work on one key at a time, and neither was told to stop. */
@@ -68,6 +70,14 @@ export type Invariant =
   | 'shards move promptly'
   /** A worker says so when records of a shard that it reads have expired before it came to them. */
   | 'loss is told'
+  /** GetRecords keeps to the service's rate, and is not throttled where nobody else reads the shard. */
+  | 'polls in moderation'
+  /** SubscribeToShard is called once a second and shard at most, and ever less often while it is refused. */
+  | 'subscribes in moderation'
+  /** A worker has one subscription to a shard at a time, and none when it has closed. */
+  | 'one subscription a shard'
+  /** Nobody deregisters a consumer unasked. */
+  | 'consumers stay registered'
   | 'memory is bounded'
   /** After the faults everything gets well: every shard owned once, evenly, and nothing left to handle. */
   | 'steady state'

@@ -2,7 +2,7 @@ import { type KinesisService, SIDE_STREAM, STREAM } from './kinesis-service.ts'
 import { LeaseWitness } from './lease-witness.ts'
 import type { Plan } from './plan.ts'
 import type { SimulatedProcess } from './process.ts'
-import { StoredStream } from './stored-stream.ts'
+import { StoredStream, shardKeyOf } from './stored-stream.ts'
 import { StreamWitness } from './stream-witness.ts'
 import { isLeaseKey } from './table-requests.ts'
 import type { Violation } from './violation.ts'
@@ -43,7 +43,13 @@ export class WatchedStreams {
     this.#nowMs = nowMs
     const watched = (name: string, retentionMs: number): WatchedStream => {
       const stored = new StoredStream(retentionMs)
-      const witness = new StreamWitness(stored, nowMs, WAKING_SHARE * plan.failoverTime + WAKING_MS, report)
+      const witness = new StreamWitness({
+        stored,
+        nowMs,
+        wakingMs: WAKING_SHARE * plan.failoverTime + WAKING_MS,
+        isAlwaysByKey: name === SIDE_STREAM || plan.onDemand !== true,
+        report,
+      })
       const onHandledElsewhere = witness.handledElsewhere.bind(witness)
       const startAtMs = plan.startAtMs ?? 0
       const leaseWitness = new LeaseWitness({
@@ -94,11 +100,6 @@ export class WatchedStreams {
 /** What the application has to read now, and nobody has read to its end. */
 export function openShardsOf(kinesis: KinesisService, streams: WatchedStreams): string[] {
   return streams.read.flatMap(({ name }) => kinesis.openShardIds(name).map((shardId) => shardKeyOf(name, shardId)))
-}
-
-/** Names a shard where there are several streams. */
-export function shardKeyOf(stream: string, shardId: string): string {
-  return `${stream}:${shardId}`
 }
 
 /** Which shard a lease is of: its key has the stream's account, name and creation time in front, if the application has several. */

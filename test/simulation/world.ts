@@ -1,5 +1,6 @@
 import { Disturbances } from './disturbances.ts'
 import { DynamoDBService } from './dynamodb-service.ts'
+import type { SubscriptionFate } from './fan-out-service.ts'
 import { describeFault, type Fault } from './faults.ts'
 import { leaveTable } from './former-table.ts'
 import { ItemWitness } from './item-witness.ts'
@@ -12,7 +13,7 @@ import type { SimulatedProcess } from './process.ts'
 import { Programs } from './programs.ts'
 import { type FleetChange, Promptness } from './promptness.ts'
 import { Randomness } from './randomness.ts'
-import { GENTLE, Recovery } from './recovery.ts'
+import { GENTLE, isDeregisteredByArn, Recovery } from './recovery.ts'
 import type { FleetMember } from './simulated-worker.ts'
 import type { StoredUserRecord } from './stored-stream.ts'
 import { isLeaseKey, LEADER_KEY, type TableWrite } from './table-requests.ts'
@@ -43,11 +44,15 @@ export interface Outcome {
   /** What workers wrote to the table, and how many faults came right before or after such a write. */
   readonly writes: ReadonlyMap<TableWrite, number>
   readonly struck: number
+  /** What became of subscriptions. */
+  readonly subscriptions: ReadonlyMap<SubscriptionFate, number>
   readonly digest: string
   readonly trace: readonly string[]
 }
 
 const LOOK_MS = 250
+/** Who misses its consumer is started again with another one. */
+const MISSED_MS = 2_000
 /** The consumer's own. */
 const DEFAULT_CLOSE_MS = 10_000
 const HANDOFF_REQUESTS = 10
@@ -116,6 +121,8 @@ export class World {
       notes,
       listingLagMs: () => this.#disturbances.staleMs,
       calls: (process, operation) => this.#disturbances.calls(process, operation),
+      isUndisturbed: isUndisturbed(plan),
+      report,
     })
     const staleness = this.#randomness.stream('staleness')
     this.#dynamodb = new DynamoDBService({
@@ -203,6 +210,7 @@ export class World {
       ]),
       writes: this.#tableWatch.counts,
       struck: this.#writeFaults.struck,
+      subscriptions: this.#kinesis.fanOut.counts,
       digest: this.#trace.digest,
       trace: this.#trace.lines,
     }
@@ -262,6 +270,9 @@ export class World {
       case 'distribution':
         if (this.#kinesis.distribute(fault.to) && fault.to === 'AUTO') this.#streams.main.witness.disorder()
         break
+      case 'deregister':
+        for (const { name } of this.#streams.all) this.#kinesis.fanOut.deregisterAll(name)
+        break
       case 'recordSize':
         this.#kinesis.limitRecords(fault.maxRecordKiB)
         break
@@ -289,6 +300,7 @@ export class World {
     if (fault.kind === 'errors' && fault.service === 'kinesis') {
       return this.#kinesis.disturb(fault.error, fault.probability)
     }
+    if (fault.kind === 'subscription') return this.#kinesis.fanOut.disturb(fault)
     this.#disturbances.begin(fault)
     return () => this.#disturbances.end(fault)
   }
@@ -298,7 +310,10 @@ export class World {
     const isRefused = (error as { code?: unknown }).code === 'ERR_TABLE'
     // It may find out that the others are gone only when nothing has moved for a while, be it by hand.
     const movedMs = Math.max(formerTable?.livesUntilMs ?? 0, formerTable?.isOf3x === false ? this.#operatedMs : 0)
-    if (isRefused && this.#time.nowMs < movedMs + failoverTime) {
+    if ((error as { code?: unknown }).code === 'ERR_CONSUMER' && isDeregisteredByArn(this.#plan)) {
+      this.#trace.add('world', `${worker.process.name} misses its consumer: ${(error as Error).message}`)
+      this.#programs.startAgain(worker, MISSED_MS)
+    } else if (isRefused && this.#time.nowMs < movedMs + failoverTime) {
       this.#trace.add('world', `${worker.process.name} refuses the table: ${(error as Error).message}`)
       this.#programs.startAgain(worker, failoverTime)
     } else {
@@ -335,6 +350,20 @@ function endOf({ durationMs, faults, workers }: Plan): number {
       return fault.atMs + lastsMs
     }),
   )
+}
+
+/** What neither moves a shard between workers nor has the service refuse reads. */
+const CALM_READING: ReadonlySet<Fault['kind']> = new Set([
+  'reshard',
+  'calls',
+  'distribution',
+  'recordSize',
+  'handlers',
+  'staleIndex',
+])
+
+function isUndisturbed({ workers, faults, formerTable }: Plan): boolean {
+  return workers.length === 1 && formerTable === undefined && faults.every(({ kind }) => CALM_READING.has(kind))
 }
 
 function intervalsOf(
