@@ -6,7 +6,10 @@ export class ConsumerRecord {
   readonly partitionKey: string
   /** Known only for records inside aggregates: the service doesn't tell it of others. */
   readonly explicitHashKey: string | undefined
-  /** A view into what was read, not a copy. */
+  /**
+   * A view into what was read, not a copy. Its `buffer` may hold other records too: it must not be transferred, to a worker thread
+   * for instance; `data.slice()` may.
+   */
   readonly data: Uint8Array
   /** The stream's name or ARN, as the consumer was given it. */
   readonly stream: string

@@ -16,6 +16,7 @@ import {
   retention,
   roomEvery,
   shardId,
+  stop,
 } from '../test/reading.ts'
 import { Telemetry } from './telemetry.ts'
 
@@ -233,6 +234,18 @@ describe('records that may have expired unread are told of', () => {
       await settle()
       expect(numbers()).toEqual(['1', '9'])
       expect(told()).toEqual(['1'])
+    })
+
+    test('after which nothing is passed on if reading was stopped while the retention was asked for', async () => {
+      retention.knownMs = retention.askedMs = 10_000
+      const { promise, resolve } = Promise.withResolvers<void>()
+      retention.answered = promise
+      read([behind(0, batch('n1', 1)), behind(0, batch('n2', 9))], { readAhead: roomEvery(11_000) })
+      await clock.advance(11_000)
+      stop.abort(new Error('lost'))
+      resolve()
+      await settle()
+      expect(numbers()).toEqual(['1'])
     })
 
     test('at most once a minute while the shard stays behind', async () => {

@@ -197,6 +197,15 @@ describe('back-pressure:', () => {
     expect(served).toHaveLength(2)
   })
 
+  test('what an event takes up is told, for the room that the next one needs', async () => {
+    const told: (number | undefined)[] = []
+    subscribe({ readAhead: { reserve: async () => ({ bytes: 2 ** 20, done: (bytes) => told.push(bytes) }) } })
+    await settle()
+    served[0]!.send(event(1, 2, 3), event())
+    await settle()
+    expect(told).toEqual([3, 0])
+  })
+
   test('room is given back however a subscription ends', async () => {
     const room = new Room()
     const { failed } = subscribe({ readAhead: room, calls: [refusal('LimitExceededException')] })
@@ -317,6 +326,28 @@ describe('failures', () => {
     expect(served).toHaveLength(before)
     await clock.advance(1_000)
     expect(served).toHaveLength(before + 1)
+  })
+
+  test('that came before an event do not count any more', async () => {
+    subscribe({ calls: Array.from({ length: 8 }, () => refusal('InternalFailureException')) })
+    await clock.advance(60_000)
+    served.at(-1)!.send(event(1))
+    await settle()
+    served.at(-1)!.send(refusal('InternalFailureException'))
+    const before = served.length
+    await clock.advance(5_200)
+    expect(served).toHaveLength(before + 1)
+  })
+
+  test('are not what it is to be aborted', async () => {
+    subscribe()
+    await settle()
+    served[0]!.send(event(1), refusal('InternalFailureException'))
+    await clock.advance(6_000)
+    expect(served).toHaveLength(2)
+    stop.abort(new Error('stop'))
+    await settle()
+    expect(told('readFailed')).toEqual([])
   })
 
   test('are told of when they are not the only one in a minute', async () => {
@@ -590,5 +621,16 @@ describe('records that may have expired unread', () => {
     await clock.advance(4_000)
     expect(numbers.at(-1)).toBe('64')
     expect(told('recordsExpired')).not.toEqual([])
+  })
+
+  test('are not told of when a shard is read at the horizon, but each event as soon as it comes', async () => {
+    subscribe()
+    await settle()
+    for (let i = 0; i < 100; i++) {
+      served[0]!.send({ ...event(i), MillisBehindLatest: DAY_MS - 5_000 })
+      await clock.advance(2_000)
+    }
+    expect(numbers).toHaveLength(100)
+    expect(told('recordsExpired')).toEqual([])
   })
 })

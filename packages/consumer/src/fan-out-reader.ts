@@ -28,11 +28,17 @@ const FULL_LIFE_MS = 270_000
 /** A failure that is the only one in so long isn't worth a word. */
 const LONE_FAILURE_MS = 60_000
 
-/** The events of a subscription. */
+/** The events of a subscription; what is known besides of those that our own client has made. */
+interface EventSource extends AsyncIterable<SubscribeToShardEventStream> {
+  /** How many bytes have come. */
+  readonly receivedBytes?: number
+  /** Nothing has come that hasn't been taken. */
+  readonly isDrained?: boolean
+}
+
 interface Events {
   readonly iterator: AsyncIterator<SubscribeToShardEventStream>
-  /** How many bytes have come; 0 where that isn't known. */
-  readonly bytes: () => number
+  readonly source: EventSource
 }
 
 /** What came of an event. */
@@ -121,7 +127,6 @@ export class FanOutReader implements ShardReader {
     const { subscriber, shardId, clock, telemetry } = this.#options
     const position = this.#position
     const command = new SubscribeToShardCommand({ ConsumerARN: arn, ShardId: shardId, StartingPosition: position })
-    // What comes is no older than the subscription, which lives for five minutes: an event may wait for long until it is taken.
     this.#place.asking()
     this.#options.pace.calling(clock.monotonicMs())
     const { EventStream } = await timed(
@@ -133,8 +138,7 @@ export class FanOutReader implements ShardReader {
     this.#options.pace.began(clock.monotonicMs())
     if (EventStream === undefined) throw new Error('SubscribeToShard answered without a stream of events')
     this.#place.started(position.Type === 'AT_SEQUENCE_NUMBER' ? position.SequenceNumber : undefined)
-    const stream: AsyncIterable<SubscribeToShardEventStream> & { readonly receivedBytes?: number } = EventStream
-    return { iterator: stream[Symbol.asyncIterator](), bytes: () => stream.receivedBytes ?? 0 }
+    return { iterator: EventStream[Symbol.asyncIterator](), source: EventStream }
   }
 
   get #position(): StartingPosition {
@@ -149,12 +153,13 @@ export class FanOutReader implements ShardReader {
   }
 
   /** Takes the next event and passes its records on, of which nothing is kept here. Undefined if the subscription has ended. */
-  async #take(
-    { iterator, bytes: received }: Events,
-    patience: Patience,
-    signal: AbortSignal,
-  ): Promise<Taken | undefined> {
-    const { done, value } = await patience.wait(() => iterator.next(), received)
+  async #take({ iterator, source }: Events, patience: Patience, signal: AbortSignal): Promise<Taken | undefined> {
+    // Otherwise the event may have waited here: all that is known is that it is no older than the subscription.
+    if (source.isDrained) this.#place.asking()
+    const { done, value } = await patience.wait(
+      () => iterator.next(),
+      () => source.receivedBytes ?? 0,
+    )
     if (done) return undefined
     const { Records: records = [], MillisBehindLatest: millisBehindLatest = 0, ...event } = eventIn(value)
     const { ContinuationSequenceNumber: continuation, ChildShards: children } = event

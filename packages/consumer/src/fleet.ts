@@ -1,4 +1,4 @@
-import { backoffMs, classifyError, orAborted } from '@shardwise/core'
+import { backoffMs, classifyError, orAborted, pause } from '@shardwise/core'
 import { ConsumerError } from './errors.ts'
 import { inParallel } from './in-parallel.ts'
 import { holderOf, isFinished, type Lease, leaseFromItem } from './lease.ts'
@@ -6,7 +6,7 @@ import { release } from './lease-changes.ts'
 import { LeaseHolder } from './lease-holder.ts'
 import { Lookout, type LookoutOptions, wrongTable } from './lookout.ts'
 import type { StreamSource } from './stream-source.ts'
-import { pause, Wakeup, within } from './waiting.ts'
+import { Wakeup, within } from './waiting.ts'
 import { entryFromItem, WorkerPresence } from './worker-entry.ts'
 
 /** The life of a held lease, as the fleet sees it. */

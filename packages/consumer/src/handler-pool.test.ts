@@ -10,12 +10,14 @@ interface Shard extends PoolShard {
   readonly failures: [string, number, number][]
   readonly abort: AbortController
   held: boolean
+  /** How often progress was told. */
+  told: number
 }
 
 function shardOf(shardId: string, keys: readonly string[]): Shard {
   const abort = new AbortController()
   const failures: [string, number, number][] = []
-  const queue = new ShardQueue({
+  const queue: ShardQueue = new ShardQueue({
     stream: 'flights',
     shardId,
     hashRange: FULL_HASH_RANGE,
@@ -23,7 +25,7 @@ function shardOf(shardId: string, keys: readonly string[]): Shard {
     dropMisplaced: false,
     maxAheadRecords: 100_000,
     now: () => 0,
-    onProgress: () => {},
+    onProgress: () => shard.told++,
     onMisplaced: () => {},
     onPoison: () => {},
   })
@@ -40,6 +42,7 @@ function shardOf(shardId: string, keys: readonly string[]): Shard {
     signal: abort.signal,
     abort,
     held: true,
+    told: 0,
     failures,
     mayRun: () => shard.held,
     onFailure: ({ record, attempt }, _, retryInMs) => failures.push([record.partitionKey, attempt, retryInMs]),
@@ -227,4 +230,17 @@ test('the event loop gets a turn at least every ten milliseconds of work', async
   }
   expect(Math.max(...turns)).toBeLessThanOrEqual(10)
   expect(turns.reduce((sum, count) => sum + count)).toBe(100)
+})
+
+test('progress is told of a shard that gets no turn any more', async () => {
+  const manual = new Manual()
+  const { pool } = poolOf(manual.eachRecord, 3)
+  const shard = shardOf('s', ['a', 'b', 'c'])
+  pool.add(shard)
+  await settle()
+  pool.remove(shard)
+  const before = shard.told
+  await manual.end('s/b1')
+  expect(shard.queue.finishedRecords).toBe(1)
+  expect(shard.told).toBe(before + 1)
 })

@@ -1,7 +1,6 @@
-import { backoffMs, type Clock, type Random } from '@shardwise/core'
+import { backoffMs, type Clock, pause, type Random } from '@shardwise/core'
 import type { ConsumerRecord } from './consumer-record.ts'
 import type { ShardQueue, Work } from './shard-queue.ts'
-import { pause } from './waiting.ts'
 
 /** What a handler is told besides the record. */
 export interface HandlerContext {

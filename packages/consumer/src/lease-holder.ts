@@ -1,4 +1,4 @@
-import { backoffMs, type Clock, orAborted, type Random } from '@shardwise/core'
+import { backoffMs, type Clock, orAborted, pause, type Random } from '@shardwise/core'
 import type { Position } from '@shardwise/records'
 import { ConsumerError } from './errors.ts'
 import { isSamePosition, type Lease, leaseFromItem } from './lease.ts'
@@ -9,7 +9,7 @@ import type { Item, ItemChange, Table } from './table.ts'
 import type { Telemetry } from './telemetry.ts'
 import { timed } from './timed.ts'
 import { uuid } from './uuid.ts'
-import { pause, within } from './waiting.ts'
+import { within } from './waiting.ts'
 
 export interface LeaseHolderContext {
   readonly table: Table

@@ -65,6 +65,7 @@ test.each([
   [{ ...given, consumerName: 'my app' }, 'must be 1 to 128 letters, digits, "_", "-" or ".", got "my app"'],
   [{ ...given, application: 'a'.repeat(129), retrieval: 'fanOut' }, "by default the application's, must be 1 to 128"],
   [{ ...given, consumerArn: 'delays' }, 'the ARN of a registered consumer'],
+  [{ ...given, consumerArn: [consumerArn] }, 'the ARN of a registered consumer'],
   [
     { ...given, stream: 'orders', consumerArn },
     'with the "stream" that it is of, and without "consumerName", got "stream" "orders"',

@@ -212,7 +212,7 @@ const CONSUMER_NAME = /^[\w.-]{1,128}$/
 const CONSUMER_ARN = /^arn:[^:]+:kinesis:[^:]+:\d{12}:stream\/[\w.-]+\/consumer\/[\w.-]+:\d+$/
 
 const consumerArn: OptionCheck = (value) =>
-  CONSUMER_ARN.test(String(value))
+  typeof value === 'string' && CONSUMER_ARN.test(value)
     ? undefined
     : 'the ARN of a registered consumer (arn:aws:kinesis:REGION:ACCOUNT:stream/STREAM/consumer/NAME:CREATED)'
 

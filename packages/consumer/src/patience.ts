@@ -1,5 +1,4 @@
-import { type Clock, orAborted } from '@shardwise/core'
-import { pause } from './waiting.ts'
+import { type Clock, orAborted, pause } from '@shardwise/core'
 
 /** Heartbeats come every 5 seconds. */
 const SILENCE_MS = 30_000

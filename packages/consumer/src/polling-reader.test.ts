@@ -309,6 +309,10 @@ test('an answer whose records were not taken over is asked for again from the sa
   await clock.advance(1_000)
   expect(taken).toEqual(['1', '2', '3'])
   expect(named('GetRecords').map(({ ShardIterator }) => ShardIterator)).toEqual(['i1', 'i2', 'n2', 'n3'])
+  expect(named('GetShardIterator').map(({ ShardIteratorType }) => ShardIteratorType)).toEqual([
+    'TRIM_HORIZON',
+    'TRIM_HORIZON',
+  ])
 })
 
 test('what came is told to who gives room, and that nothing came where a call failed', async () => {

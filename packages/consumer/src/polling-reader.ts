@@ -71,14 +71,16 @@ export class PollingReader implements ShardReader {
   async #readOnce(signal: AbortSignal): Promise<readonly ChildShard[] | undefined> {
     const reservation = await this.#options.readAhead.reserve(signal)
     let bytes: number | undefined
+    let isMore = false
     try {
       const limit = this.#limit(Math.min(reservation.bytes, this.#pace.answerBytes))
       const answer = await this.#ask(limit, signal)
       const isEnd = this.#isEnd(answer)
-      bytes = await this.#accept(answer, limit, isEnd, signal)
+      isMore = isCut(answer, limit)
+      bytes = await this.#accept(answer, isMore, isEnd, signal)
       return isEnd ? await childrenAtEnd(answer.ChildShards, this.#options, signal) : undefined
     } finally {
-      reservation.done(bytes)
+      reservation.done(bytes, isMore)
     }
   }
 
@@ -137,14 +139,13 @@ export class PollingReader implements ShardReader {
   /** @returns how many bytes the records take up */
   async #accept(
     { Records: records = [], MillisBehindLatest: millisBehindLatest = 0, NextShardIterator }: GetRecordsCommandOutput,
-    limit: number,
+    isBehind: boolean,
     isEnd: boolean,
     signal: AbortSignal,
   ): Promise<number> {
     const nowMs = this.#options.clock.monotonicMs()
     this.#everRead = true
     this.#lastAnswerMs = nowMs
-    const isBehind = millisBehindLatest > 0 || records.length >= limit
     this.#pace.answered({ records: records.length, bytes: sizeOf(records), isBehind }, nowMs)
     const bytes = await this.#place.accept({ records, millisBehindLatest, isEnd }, signal)
     this.#iterator = NextShardIterator
@@ -211,6 +212,14 @@ export class PollingReader implements ShardReader {
     if (told !== undefined) telemetry.emit({ type: 'readFailed', shardId, failures: told, retryInMs, error })
     return retryInMs
   }
+}
+
+/** Whether more could have been read. */
+function isCut(
+  { Records: records = [], MillisBehindLatest: millisBehindLatest = 0 }: GetRecordsCommandOutput,
+  limit: number,
+): boolean {
+  return millisBehindLatest > 0 || records.length >= limit
 }
 
 /** As the service counts it. */

@@ -78,6 +78,18 @@ describe('one shard', () => {
     expect(await expected(0)).toBe(0)
   })
 
+  test('is expected to bring all that it may, while more of it is left than was answered', async () => {
+    const ahead = new ReadAhead({ maxBufferedBytes: 100 * MiB, clock })
+    const part = ahead.join()
+    const first = await granted(part)
+    first.done(1_000, true)
+    const second = await granted(part)
+    expect([ahead.usedBytes, second.bytes]).toEqual([2 * MiB, 2 * MiB])
+    second.done(1_000, false)
+    await granted(part)
+    expect(ahead.usedBytes).toBe(MiB / 16)
+  })
+
   test('is read however little memory there is, when it has nothing left', async () => {
     const part = new ReadAhead({ maxBufferedBytes: 1, clock }).join()
     await read(part, 10 * MiB)
@@ -318,6 +330,45 @@ describe('several shards', () => {
     stuck.holds(0)
     await settle()
     expect(asked.got()?.bytes).toBe(2 * MiB)
+  })
+
+  test('that are slow are waited for: as long as they finish anything, nothing goes over the memory', async () => {
+    const ahead = new ReadAhead({ maxBufferedBytes: 8 * MiB, clock })
+    const parts = Array.from({ length: 40 }, () => ahead.join())
+    let kept = 0
+    let most = 0
+    for (const part of parts) {
+      void part.reserve(never, 'event').then(async (reservation) => {
+        kept += MiB
+        most = Math.max(most, kept)
+        part.holds(MiB)
+        reservation.done(MiB)
+        for (let left = MiB; left > 0; ) {
+          await clock.sleep(900)
+          left -= MiB / 8
+          kept -= MiB / 8
+          part.holds(left)
+        }
+      })
+    }
+    await clock.advance(100_000)
+    expect(kept).toBe(0)
+    expect(most).toBeLessThanOrEqual(8 * MiB)
+  })
+
+  test('that are all stuck end at one full answer beyond the memory, if events come', async () => {
+    const ahead = new ReadAhead({ maxBufferedBytes: 8 * MiB, clock })
+    let kept = 0
+    for (let shards = 0; shards < 50; shards++) {
+      const part = ahead.join()
+      void part.reserve(never, 'event').then((reservation) => {
+        kept += MiB
+        part.holds(MiB)
+        reservation.done(MiB)
+      })
+    }
+    await clock.advance(60_000)
+    expect(kept).toBe(18 * MiB)
   })
 
   test('leave no timer behind', async () => {

@@ -1,5 +1,4 @@
-import { type Clock, orAborted } from '@shardwise/core'
-import { pause } from './waiting.ts'
+import { type Clock, orAborted, pause } from '@shardwise/core'
 
 /** How far one shard may be read ahead of its handlers. */
 export interface ShardReadAhead {
@@ -20,8 +19,9 @@ export interface Reservation {
    * Gives the room back; what has come is counted where it is kept. Further calls have no effect.
    *
    * @param bytes what has come, by which the next is judged; undefined if there was no answer
+   * @param isMore more is there: the next answer will have as much as it may
    */
-  done(bytes?: number): void
+  done(bytes?: number, isMore?: boolean): void
 }
 
 export interface ReadAheadOptions {
@@ -39,13 +39,13 @@ const STILL_EXPECTED = 0.25
 /** As much as a shard gives in a second: reading more at once is no faster. */
 const MAX_ANSWER = 2 * 2 ** 20
 /** A call costs the same CPU whatever it brings; smaller answers than this make reading dear. */
-const GOOD_ANSWER = 2 ** 20
+const GOOD_ANSWER = 2 ** 18
 /** Memory for which another call may be in progress. */
 const BYTES_A_CALL = 2 * 2 ** 20
 /** With a single one, a shard that is stuck with more than all of the memory would stop the others. */
 const MIN_CALLS = 2
 const MAX_CALLS = 64
-/** When nobody got room beyond what is its own for so long, what there is is held by shards that are stuck. */
+/** When nobody who holds more than its own finished anything for so long, they are stuck. */
 const STALL_MS = 1_000
 
 interface Waiter {
@@ -61,8 +61,8 @@ interface Waiter {
  * most a full answer of the service for each call in progress.
  *
  * Half of the memory is promised, in equal parts, so that a shard always has its own, whatever becomes of the others. The
- * other half is given in the order of asking: to a shard up to twice its own part, or, while it has nothing at all, for one
- * answer of any size. Should all of that half be held by shards that are stuck, the others go on within their own.
+ * other half is given in the order of asking: to a shard up to twice its own part, and for one answer of any size while it keeps no
+ * more than its own. Should all of that half be held by shards that are stuck, the others go on within their own.
  */
 export class ReadAhead {
   readonly #maxBytes: number
@@ -81,10 +81,8 @@ export class ReadAhead {
   #used = 0
   /** What is in use or promised: of each shard its own part, or what it uses if that is more. */
   #committed = 0
-  /** Nobody is given room any more: what there is is held by shards that are stuck. */
+  /** The common half is held by shards that are stuck. */
   #isStalled = false
-  /** What was committed when that began. */
-  #stalledAt = 0
   #stallWatch: AbortController | undefined
 
   constructor({ maxBufferedBytes, clock }: ReadAheadOptions) {
@@ -106,6 +104,9 @@ export class ReadAhead {
   join(): ShardPart {
     const part: ShardPart = new ShardPart({
       changed: (before) => this.#changed(part, before),
+      finished: (keptBefore) => {
+        if (keptBefore > this.#own) this.#moved()
+      },
       ask: (kind, grant) => this.#ask({ part, kind, grant, order: this.#order++ }),
       giveUp: (waiter) => {
         this.#forget(waiter)
@@ -165,25 +166,21 @@ export class ReadAhead {
   }
 
   #place(waiter: Waiter): void {
-    const { part } = waiter
-    const needed = part.used + this.#expectedOf(part)
+    const { used } = waiter.part
+    const needed = used + this.#expectedOf(waiter)
+    const mayUseCommon = used === 0 || (!this.#isStalled && (used <= this.#own || needed <= 2 * this.#own))
     if (needed <= this.#own) this.#forPlace.add(waiter)
-    else if (part.used === 0 || needed <= this.#limit) this.#forRoom.add(waiter)
-    else this.#forOwn.set(part, waiter)
+    else if (mayUseCommon) this.#forRoom.add(waiter)
+    else this.#forOwn.set(waiter.part, waiter)
   }
 
-  /** How much a shard may keep that has anything. */
-  get #limit(): number {
-    return this.#isStalled ? this.#own : 2 * this.#own
-  }
-
-  /**
-   * What an answer is expected to have that is asked for to fit. While half of its limit is free a shard takes what fits, rather than wait
-   * until all of a usual answer does: it may hold a record for long.
-   */
-  #expectedOf({ used, expected }: ShardPart): number {
-    const takesWhatFits = used > 0 && used <= this.#limit / 2
-    return takesWhatFits ? Math.min(expected, this.#limit - used) : expected
+  /** What is expected to come, if it is asked for now. */
+  #expectedOf({ part, kind }: Waiter): number {
+    const { used, expected, isMore } = part
+    if (kind === 'event') return expected
+    // Rather a small answer than none, for who holds a record for long.
+    if (this.#isStalled && used > 0 && used <= this.#own / 2) return Math.min(expected, this.#own - used)
+    return isMore ? Math.max(expected, this.#answerFor(part)) : expected
   }
 
   #forget(waiter: Waiter): void {
@@ -194,13 +191,7 @@ export class ReadAhead {
 
   /** Lets go whoever may. */
   #admit(): void {
-    // Whoever holds more than its own part has finished something.
-    if (this.#isStalled && this.#committed < this.#stalledAt) this.#setStalled(false)
-    for (;;) {
-      const next = this.#next()
-      if (next === undefined) break
-      this.#grant(next)
-    }
+    for (let next = this.#next(); next !== undefined; next = this.#next()) this.#grant(next)
     const own = first(this.#forPlace)
     const isWaiting = this.#forRoom.size > 0 || (own !== undefined && this.#hasPlace(own))
     if (isWaiting && !this.#isStalled) this.#watchForStall()
@@ -220,37 +211,39 @@ export class ReadAhead {
     return kind === 'event' || this.#calls < this.#maxCalls
   }
 
-  /** What is more than expected may use up what calls may go over the bound by, but no more, be everything stuck. */
+  /** In a stall calls may use up what they may go over the bound by, and events one full answer, but no more, be everything stuck. */
   #hasRoom(waiter: Waiter): boolean {
     if (this.#fits(waiter)) return true
-    const inProgress = this.#calls + (waiter.kind === 'call' ? 1 : 0)
-    return this.#isStalled && this.#used + inProgress * FULL_ANSWER <= this.#maxBytes + this.#maxCalls * FULL_ANSWER
+    if (!this.#isStalled) return false
+    if (waiter.kind === 'event') return this.#used + waiter.part.expected <= this.#maxBytes + FULL_ANSWER
+    return this.#used + (this.#calls + 1) * FULL_ANSWER <= this.#maxBytes + this.#maxCalls * FULL_ANSWER
   }
 
-  #fits({ part }: Waiter): boolean {
-    const { used } = part
-    const more = Math.max(used + this.#expectedOf(part), this.#own) - Math.max(used, this.#own)
+  #fits(waiter: Waiter): boolean {
+    const { used } = waiter.part
+    const more = Math.max(used + this.#expectedOf(waiter), this.#own) - Math.max(used, this.#own)
     return this.#committed + more <= this.#maxBytes || this.#used === 0
   }
 
   #grant(waiter: Waiter): void {
     const { part, kind, grant } = waiter
-    const fits = this.#fits(waiter)
-    const isOfCommon = this.#forRoom.has(waiter)
+    const expected = this.#expectedOf(waiter)
     const left = Math.max(0, this.#own - part.used)
-    const held = fits ? this.#expectedOf(part) : Math.min(part.expected, left)
+    const isSmall = kind === 'call' && !this.#fits(waiter)
     this.#forget(waiter)
     if (kind === 'call') this.#calls++
-    if (fits && isOfCommon) {
-      this.#endStallWatch()
-      if (this.#isStalled) this.#setStalled(false)
-    }
-    grant(part.hold(held, fits ? this.#answerFor(part) : left, kind))
+    grant(part.hold(isSmall ? Math.min(expected, left) : expected, isSmall ? left : this.#answerFor(part), kind))
   }
 
   #answerFor({ used }: ShardPart): number {
-    const left = Math.max(this.#limit - used, used === 0 ? GOOD_ANSWER : 0)
-    return Math.min(MAX_ANSWER, left)
+    const own = this.#own
+    return Math.min(MAX_ANSWER, Math.max(2 * own - used, used <= own ? GOOD_ANSWER : 0))
+  }
+
+  /** Somebody who holds more than its own has finished something. */
+  #moved(): void {
+    this.#endStallWatch()
+    if (this.#isStalled) this.#setStalled(false)
   }
 
   #watchForStall(): void {
@@ -267,7 +260,6 @@ export class ReadAhead {
 
   #setStalled(isStalled: boolean): void {
     this.#isStalled = isStalled
-    this.#stalledAt = this.#committed
     this.#placeAgain(isStalled ? [...this.#forRoom] : [...this.#forOwn.values()])
   }
 
@@ -279,6 +271,7 @@ export class ReadAhead {
 
 interface ShardPartHub {
   readonly changed: (usedBefore: number) => void
+  readonly finished: (keptBefore: number) => void
   readonly ask: (kind: 'call' | 'event', grant: (reservation: Reservation) => void) => Waiter
   readonly giveUp: (waiter: Waiter) => void
   readonly released: (kind: 'call' | 'event') => void
@@ -292,6 +285,7 @@ export class ShardPart implements ShardReadAhead {
   #kept = 0
   #reserved = 0
   #expected = FIRST_EXPECTATION
+  #isMore = false
   #isClosed = false
 
   constructor(hub: ShardPartHub) {
@@ -308,12 +302,19 @@ export class ShardPart implements ShardReadAhead {
     return this.#expected
   }
 
+  /** The last answer had all that it might have. */
+  get isMore(): boolean {
+    return this.#isMore
+  }
+
   /** Tells how many bytes the shard keeps now: to be called when some have come, and when some have been finished. */
   holds(bytes: number): void {
     if (bytes === this.#kept || this.#isClosed) return
-    const before = this.used
+    const { used } = this
+    const kept = this.#kept
     this.#kept = bytes
-    this.#hub.changed(before)
+    if (bytes < kept) this.#hub.finished(kept)
+    this.#hub.changed(used)
   }
 
   async reserve(signal: AbortSignal, kind: 'call' | 'event' = 'call'): Promise<Reservation> {
@@ -348,9 +349,9 @@ export class ShardPart implements ShardReadAhead {
     this.#hub.changed(before)
     const reservation: Reservation = {
       bytes: maxAnswer,
-      done: (came) => {
+      done: (came, isMore = false) => {
         if (!this.#open.delete(reservation)) return
-        if (came !== undefined) this.#expect(came, kind)
+        if (came !== undefined) this.#expect(came, isMore, kind)
         const usedBefore = this.used
         this.#reserved -= bytes
         this.#hub.changed(usedBefore)
@@ -361,7 +362,8 @@ export class ShardPart implements ShardReadAhead {
     return reservation
   }
 
-  #expect(came: number, kind: 'call' | 'event'): void {
+  #expect(came: number, isMore: boolean, kind: 'call' | 'event'): void {
+    this.#isMore = isMore
     // After an event without records none may come for minutes, and it would hold its room as long.
     const still = kind === 'event' && came === 0 ? 0 : STILL_EXPECTED
     this.#expected = Math.max(came, Math.floor(this.#expected * still))

@@ -151,5 +151,6 @@ describe('it fails', () => {
     expect(call({ shardID: 'x' })).toThrow(/readShard: unknown option "shardID"; did you mean "shardId"\?/)
     expect(() => readShard({ stream: 'flights' } as ReadShardOptions)).toThrow(/"shardId" is required/)
     expect(call({ signal: {} })).toThrow(/"signal" must be/)
+    expect(() => readShard(undefined as unknown as ReadShardOptions)).toThrow(/readShard: expected an options object/)
   })
 })

@@ -26,8 +26,9 @@ import { type Listing, startMsOf, Tail } from './tail.ts'
  * }
  */
 export function readShard(options: ReadShardOptions): Records {
+  const resolved = resolveShardOptions(options)
   const { shardId, from = 'TRIM_HORIZON' } = options
-  return new RecordIterator(new Tail(resolveShardOptions(options), (tail) => follow(tail, shardId, from)))
+  return new RecordIterator(new Tail(resolved, (tail) => follow(tail, shardId, from)))
 }
 
 async function follow(tail: Tail, shardId: string, from: NonNullable<ReadShardOptions['from']>): Promise<void> {

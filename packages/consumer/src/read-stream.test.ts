@@ -56,6 +56,21 @@ function noting(): { readonly logger: Logger; readonly notes: { level: string; f
   return { notes, logger: { debug: note('debug'), info: note('info'), warn: note('warn'), error: note('error') } }
 }
 
+test('an answer that never comes holds nothing up for long', async () => {
+  kinesis.put('a1', 'a')
+  let isLost = true
+  kinesis.hook = (operation) => {
+    if (operation !== 'GetRecords' || !isLost) return undefined
+    isLost = false
+    return new Promise(() => {})
+  }
+  const records = read()
+  const { texts } = follow(records)
+  await clock.advance(60_000)
+  expect(texts).toEqual(['a1'])
+  await records.return()
+})
+
 describe('where it starts', () => {
   beforeEach(async () => {
     kinesis.put('a1', 'a')
@@ -287,6 +302,25 @@ describe('what ends it', () => {
     expect(texts).toEqual(['a1', 'a2', 'a3', 'a4'])
     expect(over()).toMatchObject({ code: 'ERR_STREAM' })
     expect(clock.sleeping).toBe(0)
+  })
+
+  test('a stream that is deleted and made anew under the same name, after everything that was read', async () => {
+    for (let number = 0; number < 5; number++) kinesis.put(`a${number}`, 'a')
+    const { texts, over } = follow(read())
+    await clock.advance(1_000)
+    expect(texts).toHaveLength(5)
+    kinesis.model.execute('DeleteStream', { StreamName: 'flights' })
+    kinesis.model.addStream('flights', 2)
+    await clock.advance(60_000)
+    expect(over()).toMatchObject({ code: 'ERR_STREAM', message: expect.stringContaining('made anew') })
+    expect(clock.sleeping).toBe(0)
+  })
+
+  test('wrong options, at the call', () => {
+    for (const given of [undefined, null]) {
+      const call = (): Records => readStream(given as unknown as ReadStreamOptions)
+      expect(call).toThrow(/^readStream: expected an options object/)
+    }
   })
 
   test.each(['ListShards', 'GetShardIterator', 'GetRecords'])('a missing permission for %s', async (denied) => {

@@ -16,7 +16,7 @@ import { Wakeup } from './waiting.ts'
  * Nothing is remembered: to share a stream between processes and go on after a restart, use a {@link Consumer}.
  *
  * @throws {OptionError} for an option that is unknown, missing, or not what it must be
- * @throws {ConsumerError} in the loop: `ERR_STREAM` if there is no such stream, or no longer; `ERR_ACCESS` if AWS refuses a call for
+ * @throws {ConsumerError} in the loop: `ERR_STREAM` if there is no such stream, or no longer, or another one; `ERR_ACCESS` if AWS refuses a call for
  *   good; `ERR_RECORD` in the place of a damaged aggregate
  * @example
  * for await (const record of readStream({ stream: 'flights', from: 'LATEST' })) {
@@ -24,8 +24,9 @@ import { Wakeup } from './waiting.ts'
  * }
  */
 export function readStream(options: ReadStreamOptions): Records {
+  const resolved = resolveStreamOptions(options)
   const { from = 'TRIM_HORIZON' } = options
-  return new RecordIterator(new Tail(resolveStreamOptions(options), (tail, signal) => follow(tail, from, signal)))
+  return new RecordIterator(new Tail(resolved, (tail, signal) => follow(tail, from, signal)))
 }
 
 async function follow(tail: Tail, from: InitialPosition, signal: AbortSignal): Promise<void> {

@@ -80,10 +80,10 @@ export class ReadingPlace {
       data: record.Data ?? new Uint8Array(),
       arrivedAt: record.ApproximateArrivalTimestamp,
     }))
-    this.#lastRead = records.at(-1)?.sequenceNumber ?? this.#lastRead
     this.#millisBehindLatest = millisBehindLatest
     if (records.length === 0) return 0
     const kept = onRecords(records)
+    this.#lastRead = records.at(-1)!.sequenceNumber
     telemetry.emit({
       type: 'recordsRead',
       shardId,

@@ -220,6 +220,16 @@ describe('a record outside the hash range of its shard', () => {
     expect(told.nothing).toEqual(['7:1'])
   })
 
+  test('before one that is delivered, left out, is no progress of its own: the delivered one is', () => {
+    const inside = keys.find((key) => !outside.includes(key))!
+    const { all, told } = bufferOf([aggregate('7', { key: outside[0]! }, { key: inside })], {
+      hashRange: low,
+      dropMisplaced: true,
+    })
+    expect(all()).toEqual([`7:1 ${inside}`])
+    expect(told).toMatchObject({ nothing: [], taken: ['7'] })
+  })
+
   test('is judged by its explicit hash key if it has one', () => {
     const high = String(low.end + 1n)
     const { all } = bufferOf(
@@ -254,5 +264,24 @@ describe('a damaged aggregate', () => {
     ])
     expect(all()).toEqual([])
     expect(told.taken).toEqual(['7'])
+  })
+})
+
+test('an aggregate whose memory a handler has transferred away stops its shard, and its rest is never passed over', () => {
+  const whole = aggregate('7', { key: 'a', data: '1' }, { key: 'b', data: '2' }, { key: 'c', data: '3' })
+  const own = { ...whole, data: Uint8Array.from(whole.data) }
+  const { buffer, all, told } = bufferOf([own, raw('9', 'd', '')])
+  const { record } = buffer.next()!
+  structuredClone(record.data, { transfer: [record.data.buffer as ArrayBuffer] })
+  expect(all()).toEqual([])
+  buffer.retry()
+  expect(all()).toEqual([])
+  expect(told).toMatchObject({
+    nothing: [],
+    taken: [],
+    poison: [
+      ['7', 1],
+      ['7', 2],
+    ],
   })
 })

@@ -70,6 +70,8 @@ interface Opened {
   misplaced: number
   /** Asked for when it matters. */
   placement: Placement | undefined
+  /** Why its rest can't be read. */
+  broken: string | undefined
 }
 
 /** What a Kinesis record costs in memory besides its data, roughly. */
@@ -119,22 +121,35 @@ export class RecordBuffer {
         if (source === undefined || this.#poisonAttempts > 0 || !this.#openSource(source)) return undefined
       }
       const open = this.#open!
-      const record = open.reader === undefined ? takeLone(open) : this.#nextOf(open, open.reader)
-      if (record !== undefined) return { record, source: open.source }
+      if (open.broken !== undefined) return undefined
+      try {
+        const record = open.reader === undefined ? takeLone(open) : this.#nextOf(open, open.reader)
+        if (record !== undefined) return { record, source: open.source }
+      } catch (error) {
+        // It was sound when it was opened. A handler that transfers its record's buffer takes the rest of the aggregate away.
+        open.broken = `its bytes are gone, or changed, since its first records were handled: ${String(error)}`
+        this.#poison(open.source, open.broken)
+        return undefined
+      }
       this.#close(open)
     }
   }
 
   /** Tries again to read the Kinesis record that couldn't be read. */
   retry(): void {
+    if (this.#poisonAttempts === 0) return
+    if (this.#open?.broken !== undefined) {
+      this.#poison(this.#open.source, this.#open.broken)
+      return
+    }
     const source = this.#sources[this.#head]
-    if (this.#poisonAttempts > 0 && source !== undefined && this.#openSource(source)) this.#poisonAttempts = 0
+    if (source !== undefined && this.#openSource(source)) this.#poisonAttempts = 0
   }
 
   #openSource(source: Source): boolean {
     const content = openAggregate(source.data, this.#options.hashRange)
     if (content.kind === 'malformed') {
-      this.#options.onPoison(source.sequenceNumber, content.reason, ++this.#poisonAttempts)
+      this.#poison(source, content.reason)
       return false
     }
     this.#cutOff()
@@ -145,8 +160,13 @@ export class RecordBuffer {
       emptyTail: undefined,
       misplaced: 0,
       placement: undefined,
+      broken: undefined,
     }
     return true
+  }
+
+  #poison({ sequenceNumber }: Source, reason: string): void {
+    this.#options.onPoison(sequenceNumber, reason, ++this.#poisonAttempts)
   }
 
   // A lone record's explicit hash key isn't told by the service, so its place can't be judged.

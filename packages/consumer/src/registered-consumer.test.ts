@@ -42,6 +42,7 @@ function registered(options: Partial<RegisteredConsumerOptions> = {}): Registere
       consumer = { arn: arnOf(++created), status: 'CREATING' }
       return { Consumer: { ConsumerARN: consumer.arn } }
     }
+    if (name === 'ListShards') return { Shards: [] }
     const { ConsumerARN = consumer?.arn } = input
     if (consumer === undefined || ConsumerARN !== consumer.arn) throw refusal('ResourceNotFoundException')
     if (name === 'DeregisterStreamConsumer') {
@@ -213,7 +214,31 @@ describe('by ARN', () => {
     })
     consumer = { arn: arnOf(7), status: 'DELETING' }
     expect(await outcome(byArn().arn(stop.signal))).toMatchObject({ code: 'ERR_CONSUMER' })
-    expect(names()).toEqual(['DescribeStreamConsumer', 'DescribeStreamConsumer'])
+    expect(names()).not.toContain('RegisterStreamConsumer')
+  })
+
+  test('one that was deleted with its stream is not what is told of', async () => {
+    refusals.ListShards = [refusal('ResourceNotFoundException')]
+    expect(await outcome(byArn().arn(stop.signal))).toMatchObject({
+      code: 'ERR_STREAM',
+      message: expect.stringContaining('"flights"'),
+    })
+  })
+
+  test('one that does not become active is told of every half a minute', async () => {
+    consumer = {
+      arn: arnOf(7),
+      get status() {
+        return 'CREATING'
+      },
+      set status(_) {
+        // It never is.
+      },
+    }
+    expect(await outcome(byArn().arn(stop.signal), 150_000)).toBe('waits')
+    expect(failures.length).toBeOneOf([4, 5])
+    expect(String(failures[0])).toContain('expected it to be active by now')
+    stop.abort()
   })
 })
 
@@ -231,6 +256,23 @@ describe('deleted underneath', () => {
       { type: 'consumerGone', consumerArn: arnOf(1) },
       { type: 'consumerRegistered', consumerArn: arnOf(2) },
     ])
+  })
+
+  test('one that is registered anew within the same second, under the same ARN, was gone all the same', async () => {
+    const found = registered()
+    await outcome(found.arn(stop.signal))
+    consumer = undefined
+    created = 0
+    expect(await outcome(found.isGone(arnOf(1), stop.signal))).toBe(true)
+    expect(await found.arn(stop.signal)).toBe(arnOf(1))
+  })
+
+  test('with the stream, that is the end, even where no refusal is final', async () => {
+    const found = registered({ isRefusalFinal: false })
+    await outcome(found.arn(stop.signal))
+    consumer = undefined
+    refusals.RegisterStreamConsumer = [refusal('ResourceNotFoundException')]
+    expect(await outcome(found.isGone(arnOf(1), stop.signal))).toMatchObject({ code: 'ERR_STREAM' })
   })
 
   test('though it is still there, nothing is told', async () => {

@@ -15,6 +15,7 @@ import {
   type Random,
 } from '@shardwise/core'
 import { ConsumerError } from './errors.ts'
+import { shardsOf } from './shard-list.ts'
 import type { StreamTelemetry } from './telemetry.ts'
 
 export interface RegisteredConsumerOptions {
@@ -38,6 +39,8 @@ export interface RegisteredConsumerOptions {
 const BACKOFF = { baseMs: 400, maxMs: 10_000 }
 /** A registration may be refused for the rate, or for others that are just being created: both pass within some 15 s. */
 const PATIENT_REGISTRATIONS = 8
+/** A consumer is active some seconds after it was registered. One that isn't after so long is told of, again and again. */
+const LONG_WAIT_MS = 30_000
 const REGISTRATION = 'DescribeStreamConsumer and RegisterStreamConsumer'
 
 /** How a request names the consumer. */
@@ -125,6 +128,7 @@ export class RegisteredConsumer {
 
   async #find(signal: AbortSignal): Promise<string> {
     const { clock, random, onFailure } = this.#options
+    let toldMs = clock.monotonicMs()
     let limited = 0
     for (let attempt = 1; ; attempt++) {
       try {
@@ -134,11 +138,17 @@ export class RegisteredConsumer {
           this.#arn = arn
           return arn
         }
+        if (clock.monotonicMs() - toldMs >= LONG_WAIT_MS) {
+          toldMs = clock.monotonicMs()
+          const error = new Error(`expected it to be active by now, got that it still isn't`)
+          onFailure(`waiting for the consumer of ${this.#options.stream}`, error)
+        }
       } catch (error) {
         signal.throwIfAborted()
         if (error instanceof RegistrationLimit) limited++
         if (this.#isFinal(error, limited)) throw this.#explained(error)
         onFailure(`registering the consumer of ${this.#options.stream}`, this.#explained(error))
+        toldMs = clock.monotonicMs()
       }
       await clock.sleep(backoffMs(attempt, BACKOFF, random), signal)
     }
@@ -146,11 +156,13 @@ export class RegisteredConsumer {
 
   /** Its ARN if it is ready. By ARN it has to be there; by name it is registered if it isn't. */
   async #look(signal: AbortSignal): Promise<string | undefined> {
-    const { consumerArn } = this.#options
+    const { kinesis, stream, consumerArn } = this.#options
     const { ConsumerARN: arn, ConsumerStatus: status = 'absent' } = (await this.#describe(signal)) ?? {}
     this.#tellIfGone(arn, status)
     if (arn !== undefined && status === 'ACTIVE') return arn
     if (consumerArn !== undefined && status !== 'CREATING') {
+      // It goes with its stream, of which is told first.
+      await shardsOf(kinesis, stream, { signal })
       throw new ConsumerError(
         'ERR_CONSUMER',
         `Expected the registered consumer ${consumerArn} ("consumerArn") to be active, got that it is ${status.toLowerCase()}. ` +

@@ -1,4 +1,4 @@
-import { backoffMs, type Clock, type Kinesis, orAborted, type Random } from '@shardwise/core'
+import { backoffMs, type Clock, type Kinesis, orAborted, pause, type Random } from '@shardwise/core'
 import type { Position } from '@shardwise/records'
 import type { StreamFacts } from './described-stream.ts'
 import { ConsumerError } from './errors.ts'
@@ -16,7 +16,7 @@ import type { StreamSource } from './stream-source.ts'
 import type { Table } from './table.ts'
 import type { StreamTelemetry } from './telemetry.ts'
 import { Throughput } from './throughput.ts'
-import { pause, Wakeup } from './waiting.ts'
+import { Wakeup } from './waiting.ts'
 
 /**
  * What a held lease is at.

@@ -21,6 +21,7 @@ import { shardsOf } from './shard-list.ts'
 import type { InitialPosition } from './shard-sync.ts'
 import { TailShard } from './tail-shard.ts'
 import { type StreamEvent, Telemetry } from './telemetry.ts'
+import { timedCalls } from './timed-calls.ts'
 import { Wakeup } from './waiting.ts'
 
 /** Where the reading of a shard starts. */
@@ -66,6 +67,8 @@ export class Tail implements RecordSource<ConsumerRecord> {
   readonly #filled = new Set<TailShard>()
   readonly #emptied = new Wakeup()
   readonly #onAbort = (): void => this.#leave()
+  /** Where each shard begins: another stream of the same name has shards of the same names. */
+  readonly #beginnings = new Map<string, string>()
   #facts: DescribedStream | undefined
   #kinesis: Kinesis | undefined
   #ownKinesis: { destroy(): void } | undefined
@@ -145,8 +148,24 @@ export class Tail implements RecordSource<ConsumerRecord> {
         { cause: error },
       )
     })
+    this.#checkBeginnings(shards)
     const atMs = serviceMs ?? clock.wallMs()
     return { shards, atMs, calledAtMs: Math.floor(atMs - (clock.monotonicMs() - this.#calledAtMs)) }
+  }
+
+  /** @throws {ConsumerError} `ERR_STREAM` if these are the shards of another stream */
+  #checkBeginnings(shards: readonly Shard[]): void {
+    for (const { shardId, startingSequenceNumber } of shards) {
+      const known = this.#beginnings.get(shardId) ?? startingSequenceNumber
+      this.#beginnings.set(shardId, known)
+      if (startingSequenceNumber === known) continue
+      throw new ConsumerError(
+        'ERR_STREAM',
+        `Expected ${shardId} of "${this.options.stream}" to begin at ${known}, got one that begins at ${startingSequenceNumber}: the ` +
+          'stream was deleted and made anew while it was read. Start again to read the new one.',
+        { shardId },
+      )
+    }
   }
 
   tell(event: Parameters<Telemetry['emit']>[0]): void {
@@ -169,8 +188,13 @@ export class Tail implements RecordSource<ConsumerRecord> {
   async #read(start: ShardStart, onEvent: (event: StreamEvent) => void): Promise<readonly ChildShard[]> {
     const { options } = this
     const { stream, clock } = options
+    const failed = new AbortController()
     // One of its own: a signal takes the longer for a listener, the more it has.
-    const signal = AbortSignal.any([this.#stopping.signal])
+    const signal = AbortSignal.any([this.#stopping.signal, failed.signal])
+    const checkStream = (): void =>
+      void this.list().catch((error: unknown) => {
+        if (error instanceof ConsumerError && error.code === 'ERR_STREAM') failed.abort(error)
+      })
     const telemetry = this.#telemetry.of(stream)
     const facts = this.#facts!
     const readAhead = this.#readAhead.join()
@@ -191,6 +215,8 @@ export class Tail implements RecordSource<ConsumerRecord> {
         emit: (event) => {
           onEvent(event)
           telemetry.emit(event)
+          // The place isn't one of the shard: maybe the shard is another one by now.
+          if (event.type === 'readFailed' && errorCode(event.error) === 'InvalidArgumentException') checkStream()
         },
       },
       retention: facts,
@@ -217,8 +243,9 @@ export class Tail implements RecordSource<ConsumerRecord> {
     const { options } = this
     const signal = this.#stopping.signal
     try {
-      if (options.kinesis === undefined) this.#ownKinesis = this.#kinesis = createKinesisClient(options.kinesisConfig)
-      else this.#kinesis = options.kinesis
+      const own = options.kinesis === undefined ? createKinesisClient(options.kinesisConfig) : undefined
+      this.#ownKinesis = own
+      this.#kinesis = timedCalls(options.kinesis ?? own!, options.clock)
       this.#facts = new DescribedStream({ ...options, kinesis: this.#kinesis })
       await this.#course(this, signal)
     } catch (error) {

@@ -1,18 +1,7 @@
-import { type Clock, orAborted } from '@shardwise/core'
+import { type Clock, orAborted, pause } from '@shardwise/core'
 
 /** Nobody sees it, and without a reason an exception is made, stack and all, which takes longer than everything else here. */
 const OVER = 'over'
-
-/** Sleeps; resolves to false at once when the signal is aborted, instead of rejecting. */
-export async function pause(clock: Clock, ms: number, signal: AbortSignal): Promise<boolean> {
-  try {
-    await clock.sleep(ms, signal)
-    return true
-  } catch (error) {
-    if (signal.aborted) return false
-    throw error
-  }
-}
 
 /** Gives the work up, with an error that says so, if it isn't done after `ms`; `signal` tells it. */
 export async function within<T>(clock: Clock, ms: number, work: (signal: AbortSignal) => Promise<T>): Promise<T> {

@@ -64,11 +64,15 @@ export class Served {
       if (value instanceof Error) throw value
       return { done: false, value: { SubscribeToShardEvent: value } }
     }
-    const receivedBytes = (): number => this.receivedBytes
+    const received = (): number => this.receivedBytes
+    const waiting = (): number => this.#events.length
     return {
       [Symbol.asyncIterator]: () => ({ next }),
       get receivedBytes() {
-        return receivedBytes()
+        return received()
+      },
+      get isDrained() {
+        return waiting() === 0
       },
     } as AsyncIterable<object>
   }

@@ -1,3 +1,4 @@
+import { PassThrough } from 'node:stream'
 import { EventStreamCodec } from '@smithy/eventstream-codec'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
@@ -30,6 +31,22 @@ const readAll = async (bytes: Uint8Array, sizes: readonly number[] = [bytes.leng
   }
   return found
 }
+
+test('it is known to be drained when nothing waits, neither here nor where the bytes come from', async () => {
+  const body = new PassThrough()
+  const frames = new EventFrames(body)
+  const bytes = frame({}, 'a')
+  body.write(Buffer.concat([bytes, bytes.subarray(0, 5)]))
+  await frames.next()
+  expect(frames.isDrained).toBe(false)
+  body.write(bytes.subarray(5))
+  await frames.next()
+  expect(frames.isDrained).toBe(true)
+  body.write(bytes)
+  expect(frames.isDrained).toBe(false)
+  body.end()
+  expect(new EventFrames(inChunks(bytes, [1])).isDrained).toBe(false)
+})
 
 test('what another implementation has written is read, however it is cut', async () => {
   const name = fc.string({ minLength: 1, maxLength: 20 }).filter((text) => text !== '__proto__')

@@ -21,17 +21,24 @@ const NOTHING = Buffer.alloc(0)
  * both, headers, payload, and a checksum of all. Between two frames nothing is kept but the beginning of the next.
  */
 export class EventFrames {
+  readonly #body: AsyncIterable<Uint8Array> & { readonly readableLength?: number }
   readonly #chunks: AsyncIterator<Uint8Array>
   #begun: Buffer = NOTHING
   #receivedBytes = 0
 
   constructor(chunks: AsyncIterable<Uint8Array>) {
+    this.#body = chunks
     this.#chunks = chunks[Symbol.asyncIterator]()
   }
 
   /** How much has come, also of a frame that isn't whole yet. */
   get receivedBytes(): number {
     return this.#receivedBytes
+  }
+
+  /** Nothing has come that hasn't been taken: what comes next was sent only lately. False where that isn't known. */
+  get isDrained(): boolean {
+    return this.#begun.length === 0 && this.#body.readableLength === 0
   }
 
   /** Undefined at the end. */

@@ -20,6 +20,7 @@ export {
 } from './options.ts'
 export { orAborted } from './or-aborted.ts'
 export { classifyError, classifyRecordError, errorCode, type Outcome } from './outcome.ts'
+export { pause } from './pause.ts'
 export { type RetryOptions, retry } from './retry.ts'
 export { type ListShardsOptions, listShards, type Shard } from './shards.ts'
 export {

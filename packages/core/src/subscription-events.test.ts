@@ -99,3 +99,29 @@ test('what has come of an event that is not whole yet shows', async () => {
   expect((await next).done).toBe(false)
   expect(events.receivedBytes).toBe(begin.length + rest.length)
 })
+
+test('leaving a loop over events ends what they come from, once nobody waits for it', async () => {
+  let isOver = false
+  const events = new SubscriptionEvents(
+    (async function* () {
+      try {
+        for (;;) yield codec.encode(headed(eventOf({ Records: [] })))
+      } finally {
+        isOver = true
+      }
+    })(),
+  )
+  for await (const event of events) {
+    expect(event.SubscribeToShardEvent).toEqual({ Records: [] })
+    break
+  }
+  expect(isOver).toBe(true)
+})
+
+test('a refusal may come in place of the first event', async () => {
+  const refused = eventsOf([
+    { ':message-type': 'exception', ':exception-type': 'ResourceInUseException' },
+    '{"message":"taken"}',
+  ])
+  await expect(refused.begin()).rejects.toMatchObject({ name: 'ResourceInUseException', message: 'taken' })
+})

@@ -74,6 +74,11 @@ export class SubscriptionEvents implements AsyncIterableIterator<SubscribeToShar
     return this.#frames.receivedBytes
   }
 
+  /** Nothing has come that hasn't been taken: the next event was sent only lately. False where that isn't known. */
+  get isDrained(): boolean {
+    return this.#first === undefined && this.#frames.isDrained
+  }
+
   [Symbol.asyncIterator](): this {
     return this
   }
