@@ -3,7 +3,8 @@ import { KinesisModel, type KinesisModelOptions, type ModelClock, ServiceError }
 import { AggregateBuilder, hashKeyOf } from '@shardwise/records'
 
 /** What a hook may do with a call: answer it itself, later or never, fail it, or, by undefined, let it through. */
-type Hook = (operation: string, input: Readonly<Record<string, unknown>>) => object | Error | undefined
+type Hook = (operation: string, input: Readonly<Record<string, unknown>>) => Answer | Promise<Answer>
+type Answer = object | Error | undefined
 
 /** A stream "flights" behind a client that makes no requests. */
 export class ModelledKinesis {

@@ -201,6 +201,25 @@ describe('connections', () => {
     expect(sessions).toHaveLength(3)
   })
 
+  test('keep the process alive as long as they have streams, even if nothing comes, and no longer', async () => {
+    const port = await serve()
+    const handler = handlerWith()
+    // The server's end of it is in this process too.
+    const alive = (): number => process.getActiveResourcesInfo().filter((name) => name === 'TCPSocketWrap').length
+    const body = await ask(handler, port)
+    expect(alive()).toBe(2)
+    body.destroy()
+    await until(() => alive() === 1)
+    expect(handler.connections).toBe(1)
+    await ask(handler, port)
+    expect([alive(), sessions.length]).toEqual([2, 1])
+  })
+
+  test('take in as much as all their streams may send', async () => {
+    await ask(handlerWith(), await serve())
+    await until(() => sessions[0]!.state.remoteWindowSize === 16 * 2 ** 20)
+  })
+
   test('that could not be made fail all who wait, and are tried anew for the next', async () => {
     const port = await serve()
     const closed = await listening(createTcpServer())
