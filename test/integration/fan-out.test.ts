@@ -24,7 +24,7 @@ const MAX_BUFFERED_BYTES = 8 * MIB
 /** Events may bring more than was expected, up to 1 MiB each. */
 const MAX_OVERSHOOT_BYTES = 4 * MIB
 /** Beside what is buffered: what HTTP/2 receives before it is read, what is being decoded, and the machinery itself. */
-const MAX_UNCOUNTED_BYTES = 64 * MIB
+const MAX_UNCOUNTED_BYTES = 48 * MIB
 const SAMPLE_MS = 50
 const COLLECT_MS = 1_000
 

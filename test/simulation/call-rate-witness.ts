@@ -76,6 +76,11 @@ export class CallRateWitness {
     calls.atMs = [nowMs]
   }
 
+  /** Its consumers are gone: what is registered from now on are others, be it under the same ARN. */
+  deregistered(): void {
+    this.#subscribes.clear()
+  }
+
   subscribed(process: SimulatedProcess, shard: string): void {
     callsOf(this.#subscribes, process, shard).refusedMs = []
   }

@@ -59,7 +59,6 @@ interface Setup {
   readonly pullEveryMs?: number
   /** Leaves the loop with this event. */
   readonly leaveAt?: number
-  readonly trouble?: () => LinkTrouble | undefined
   readonly atMs?: Record<
     number,
     (is: {
@@ -99,7 +98,6 @@ async function follow({ seed = 1, weather = FAIR, cut = () => 'none', ...setup }
     source,
     bytesOf: () => setup.bytes ?? 10,
     signal: abort.signal,
-    trouble: setup.trouble ?? (() => undefined),
     lifetimeMs: LIFETIME_MS,
     describe: () => 'numbers',
     note: (fate) => fates.push(fate),

@@ -25,8 +25,6 @@ export interface EventLinkOptions<Event> {
   readonly source: EventSource<Event>
   readonly bytesOf: (event: Event) => number
   readonly signal: AbortSignal | undefined
-  /** Asked before each event. */
-  readonly trouble: () => LinkTrouble | undefined
   /** The service lets it go after so long. */
   readonly lifetimeMs: number
   readonly describe: () => string
@@ -187,7 +185,7 @@ export class EventLink<Event> {
   }
 
   #pump(): void {
-    const { source, bytesOf, trouble } = this.#options
+    const { source, bytesOf } = this.#options
     const { time } = this.#network
     if (this.#due !== undefined) time.cancel(this.#due)
     this.#due = undefined
@@ -195,11 +193,9 @@ export class EventLink<Event> {
     while (this.#isServed && this.#unpulledBytes < WINDOW_BYTES) {
       const event = source.next()
       if (event !== undefined) {
-        const met = trouble()
         const bytes = bytesOf(event)
         this.#unpulledBytes += bytes
         this.#send({ kind: 'event', event, bytes })
-        if (met !== undefined) this.strike(met)
       } else if (source.ended) {
         this.#isServed = false
         const { error } = source

@@ -1,7 +1,7 @@
 import type { Random } from '@shardwise/core'
 import { type KinesisModel, ServiceError, type SubscribeToShardEvent } from '@shardwise/local'
 import type { CallRateWitness } from './call-rate-witness.ts'
-import type { EventLink, LinkFate, LinkTrouble } from './event-link.ts'
+import type { EventLink, LinkFate } from './event-link.ts'
 import type { Fault } from './faults.ts'
 import type { Network } from './network.ts'
 import type { SimulatedProcess } from './process.ts'
@@ -57,7 +57,7 @@ interface Opened {
 }
 
 /** As the SDK gives them to whoever iterates a subscription. */
-export interface EventStreamMember {
+interface EventStreamMember {
   readonly SubscribeToShardEvent: SubscribeToShardEvent
 }
 
@@ -148,8 +148,9 @@ export class FanOutService {
 
   /** Somebody deregisters all consumers of a stream. */
   deregisterAll(stream: string): void {
-    const { model } = this.#options
+    const { model, rates } = this.#options
     const { arn, consumers } = model.streamNamed(stream)
+    rates.deregistered()
     for (const ConsumerName of [...consumers.keys()]) {
       try {
         model.execute('DeregisterStreamConsumer', { StreamARN: arn, ConsumerName })
@@ -192,10 +193,10 @@ export class FanOutService {
         },
         next: () => {
           const event = subscription.next()
-          if (event?.ChildShards !== undefined) onShardsTold()
-          if (event !== undefined) onEvent(process, event.Records)
-          if (event !== undefined && this.#hasFalseEnd(shard)) return { SubscribeToShardEvent: withoutEnd(event) }
-          return event && { SubscribeToShardEvent: event }
+          if (event === undefined) return undefined
+          if (event.ChildShards !== undefined) onShardsTold()
+          onEvent(process, event.Records)
+          return { SubscribeToShardEvent: this.#troubled(opened, event) }
         },
         onDue: (listener: () => void) => subscription.onDue(listener),
         close: () => subscription.close(),
@@ -207,7 +208,6 @@ export class FanOutService {
         bytesOf: ({ SubscribeToShardEvent: { Records } }) =>
           Records.reduce((sum, { Data }) => sum + Data.length, EVENT_BYTES),
         signal,
-        trouble: () => this.#trouble(opened),
         lifetimeMs: subscriptionMs,
         describe,
         note: (fate) => this.#note(fate),
@@ -225,11 +225,11 @@ export class FanOutService {
     this.#counts.set(fate, (this.#counts.get(fate) ?? 0) + 1)
   }
 
-  #trouble(opened: Opened): LinkTrouble | undefined {
-    for (const fault of this.#faults) {
-      if (this.#isStruck(opened.shard, fault)) this.#strike(opened, fault)
-    }
-    return undefined
+  /** Faults strike before the event is sent. */
+  #troubled(opened: Opened, event: SubscribeToShardEvent): SubscribeToShardEvent {
+    const struck = [...this.#faults].filter((fault) => this.#isStruck(opened.shard, fault))
+    for (const fault of struck) this.#strike(opened, fault)
+    return struck.some(({ act }) => act === 'falseEnd') ? withoutEnd(event) : event
   }
 
   #isStruck(shard: string, { share, probability }: SubscriptionFault): boolean {
@@ -242,12 +242,8 @@ export class FanOutService {
     return lot < share && chance(random, probability)
   }
 
-  #hasFalseEnd(shard: string): boolean {
-    return [...this.#faults].some((fault) => fault.act === 'falseEnd' && this.#isStruck(shard, fault))
-  }
-
   #strike({ link, fail }: Opened, { act }: SubscriptionFault): void {
-    // That is about the event, not about the subscription.
+    // That is about an event, not about the subscription.
     if (act === 'falseEnd') return
     if (act === 'break' || act === 'stall' || act === 'end') link.strike(act)
     else fail(new ServiceError(act, 'The subscription ends.', act === 'InternalFailureException' ? 500 : 400))

@@ -10,6 +10,7 @@ import { chance } from './randomness.ts'
 import { refusal } from './refusal.ts'
 import { type Entry, hasSameBytes, type RequestWatch, streamOf, watched, withOwnBytes } from './request-watch.ts'
 import { type Content, contentOf, type StoredStream, type StoredUserRecord, shardKeyOf } from './stored-stream.ts'
+import { StreamChanges } from './stream-changes.ts'
 import { Violation } from './violation.ts'
 import type { VirtualTime } from './virtual-time.ts'
 
@@ -92,6 +93,7 @@ interface Command {
 export class KinesisService {
   readonly model: KinesisModel
   readonly fanOut: FanOutService
+  readonly changes: StreamChanges
   readonly #rates: CallRateWitness
   readonly #options: KinesisServiceOptions
   readonly #wallMs: () => number
@@ -103,9 +105,6 @@ export class KinesisService {
   readonly #listings = new Map<string, { readonly atMs: number; readonly answer: object }[]>()
   /** Since when each process knows each stream. */
   readonly #described = new Map<string, number>()
-  #hasDistributed = false
-  #distributedSinceMs = 0
-  #leastRecordBytes: number
 
   constructor(options: KinesisServiceOptions) {
     const { time, shards, limits, reshardMs, retentionMs, random, onDemand, distribution, maxRecordKiB } = options
@@ -140,32 +139,15 @@ export class KinesisService {
     if (options.notes.has(SIDE_STREAM)) {
       this.model.execute('CreateStream', { StreamName: SIDE_STREAM, ShardCount: shards })
     }
-    this.#hasDistributed = distribution === 'AUTO'
-    this.#leastRecordBytes = this.maxRecordBytes
+    this.changes = new StreamChanges({
+      model: this.model,
+      streams: [...options.notes.keys()],
+      main: STREAM,
+      onDemand: onDemand === true,
+      nowMs: () => time.nowMs,
+      wallMs: this.#wallMs,
+    })
     this.#noteShards()
-  }
-
-  get distributesByKey(): boolean {
-    return this.model.streamNamed(STREAM).distributesByKey
-  }
-
-  /** Whether it has ever distributed records by itself. */
-  get hasDistributed(): boolean {
-    return this.#hasDistributed
-  }
-
-  /** For how long it has distributed records as it does now. */
-  get distributedForMs(): number {
-    return this.#options.time.nowMs - this.#distributedSinceMs
-  }
-
-  get maxRecordBytes(): number {
-    return this.model.streamNamed(STREAM).maxRecordKiB * 1_024
-  }
-
-  /** The least that this has ever been. */
-  get leastRecordBytes(): number {
-    return this.#leastRecordBytes
   }
 
   /** A client of this service in a process. */
@@ -217,90 +199,6 @@ export class KinesisService {
         : answered
     }
     return { send } as unknown as Kinesis
-  }
-
-  /** Splits, merges or resizes, unless the service refuses it now. `where` is a place among the open shards, from 0 to 1. */
-  reshard(act: 'split' | 'merge' | 'resize', where: number): void {
-    for (const name of this.#options.notes.keys()) this.#reshard(name, act, where)
-  }
-
-  #reshard(name: string, act: 'split' | 'merge' | 'resize', where: number): void {
-    const open = this.model.streamNamed(name).openShards
-    const index = Math.floor(where * open.length)
-    const shard = open[index]!
-    if (this.#options.onDemand && name === STREAM) {
-      this.#reshardByItself(act, index)
-      return
-    }
-    try {
-      if (act === 'resize') {
-        const target = Math.max(Math.ceil(open.length / 2), Math.min(8, Math.round(where * 2 * open.length)))
-        this.model.execute('UpdateShardCount', {
-          StreamName: name,
-          TargetShardCount: target,
-          ScalingType: 'UNIFORM_SCALING',
-        })
-      } else if (act === 'split') {
-        const { start, end } = shard.hashRange
-        this.model.execute('SplitShard', {
-          StreamName: name,
-          ShardToSplit: shard.id,
-          NewStartingHashKey: String(start + ((end - start) * BigInt(10 + Math.floor(where * 80))) / 100n),
-        })
-      } else {
-        const neighbour = open[index + 1]
-        if (neighbour === undefined) return
-        this.model.execute('MergeShards', {
-          StreamName: name,
-          ShardToMerge: shard.id,
-          AdjacentShardToMerge: neighbour.id,
-        })
-      }
-    } catch (error) {
-      // Such as while another reshard is under way: then there is none.
-      if (!(error instanceof ServiceError)) throw error
-    }
-  }
-
-  /** An on-demand stream refuses it to be done from outside. */
-  #reshardByItself(act: 'split' | 'merge' | 'resize', index: number): void {
-    const stream = this.model.streamNamed(STREAM)
-    const shard = stream.openShards[index]!
-    const neighbour = stream.openShards[index + 1]
-    if (act === 'resize') stream.resize(Math.min(8, 2 * stream.openShards.length), this.#wallMs())
-    else if (act === 'split') {
-      const { start, end } = shard.hashRange
-      if (end - start > 2n) stream.split(shard, start + (end - start) / 2n, this.#wallMs())
-    } else if (neighbour !== undefined) stream.merge(shard, neighbour, this.#wallMs())
-  }
-
-  /** Who decides about records' shards from now on; returns whether that is a change. */
-  distribute(to: Distribution): boolean {
-    const { arn, distribution } = this.model.streamNamed(STREAM)
-    if (
-      to === distribution ||
-      !this.#change('UpdateStreamRecordDistributionStrategy', { StreamARN: arn, RecordDistributionStrategy: to })
-    )
-      return false
-    this.#hasDistributed ||= to === 'AUTO'
-    this.#distributedSinceMs = this.#options.time.nowMs
-    return true
-  }
-
-  limitRecords(maxRecordKiB: number): void {
-    this.#change('UpdateMaxRecordSize', { StreamName: STREAM, MaxRecordSizeInKiB: maxRecordKiB })
-    this.#leastRecordBytes = Math.min(this.#leastRecordBytes, this.maxRecordBytes)
-  }
-
-  /** Unless the service refuses it now. */
-  #change(operation: string, request: Record<string, unknown>): boolean {
-    try {
-      this.model.execute(operation, request)
-      return true
-    } catch (error) {
-      if (!(error instanceof ServiceError)) throw error
-      return false
-    }
   }
 
   /** From now on calls are refused with this probability, until the returned function is called. */

@@ -82,8 +82,11 @@ export class LeaseWitness {
     const shard = this.#stored.shard(key)
     if (shard === undefined) return
     if (after === undefined) {
-      // Whoever deletes the lease of a shard that isn't finished begins anew.
-      if (before?.checkpoint?.S !== SHARD_END.sequenceNumber) this.#checkpoints.delete(key)
+      // Whoever deletes the lease of a shard that isn't finished begins anew, by hand even with what came before it.
+      if (before?.checkpoint?.S !== SHARD_END.sequenceNumber) {
+        this.#checkpoints.delete(key)
+        if (writer === undefined) this.#forgetAncestors(shard)
+      }
       return
     }
     this.#leased.add(key)
@@ -159,6 +162,13 @@ export class LeaseWitness {
         'children before the end',
         `${writer.name} ends ${shardId}, and its child ${child.shardId} has no lease`,
       )
+    }
+  }
+
+  #forgetAncestors({ parents }: StoredShard): void {
+    for (const parent of parents) {
+      this.#checkpoints.delete(parent.shardId)
+      this.#forgetAncestors(parent)
     }
   }
 

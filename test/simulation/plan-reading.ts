@@ -34,7 +34,22 @@ export function readingVaried(random: Random, plan: Plan): Plan {
   if (plan.isPrompt) return retrieving
   const troubled = withTroubles(random, retrieving)
   if (chance(random, 0.06)) return lasting(troubled)
-  return chance(random, 0.06) ? withUnlistedShards(random, troubled) : troubled
+  if (chance(random, 0.06)) return withUnlistedShards(random, troubled)
+  return chance(random, 0.04) ? withOutage(random, troubled) : troubled
+}
+
+/** Nothing can be read, or put, for a minute. */
+function withOutage(random: Random, plan: Plan): Plan {
+  const atMs = Math.round(random() * plan.durationMs)
+  const outage: Fault = {
+    kind: 'errors',
+    atMs,
+    forMs: 60_000,
+    service: 'kinesis',
+    error: 'internalError',
+    probability: 1,
+  }
+  return withFaults(plan, [outage])
 }
 
 /** Shards are new, the stream's listings don't have them yet, and the service doesn't find them. */

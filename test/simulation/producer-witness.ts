@@ -160,7 +160,7 @@ export class ProducerWitness implements RequestWatch {
       this.#object('attempts are told', `${text} was acknowledged by an attempt that failed: ${attempts.at(-1)?.code}`)
     }
     // Who asks for aggregates there knows that they lie where the service likes.
-    const mayStray = plan.aggregation === 'always' && kinesis.hasDistributed && !isSide(put)
+    const mayStray = plan.aggregation === 'always' && kinesis.changes.hasDistributed && !isSide(put)
     this.#witnessOf(put).acknowledged(text, receipt, { mayStray })
   }
 
@@ -249,13 +249,17 @@ export class ProducerWitness implements RequestWatch {
   #isOrdered(record: PutRecord): boolean {
     const { plan, kinesis } = this.#options
     if (plan.ordering === 'none' || record.partitionKey === undefined) return false
-    return isSide(record) || !kinesis.hasDistributed || (kinesis.distributesByKey && this.#distribution === 'key')
+    return (
+      isSide(record) ||
+      !kinesis.changes.hasDistributed ||
+      (kinesis.changes.distributesByKey && this.#distribution === 'key')
+    )
   }
 
   #checkNotice(): void {
     const { kinesis, process, mayDescribe } = this.#options
-    if (!mayDescribe || Math.min(kinesis.distributedForMs, process.monotonicMs()) < NOTICED_MS) return
-    const distribution = kinesis.distributesByKey ? 'key' : 'service'
+    if (!mayDescribe || Math.min(kinesis.changes.distributedForMs, process.monotonicMs()) < NOTICED_MS) return
+    const distribution = kinesis.changes.distributesByKey ? 'key' : 'service'
     if (this.#distribution === distribution) return
     this.#object(
       'changes are noticed',
@@ -331,7 +335,7 @@ export class ProducerWitness implements RequestWatch {
   /** What a record may have, as far as the producer can know. */
   get #knownRecordBytes(): number {
     const { mayDescribe, kinesis } = this.#options
-    return mayDescribe ? kinesis.leastRecordBytes : 0
+    return mayDescribe ? kinesis.changes.leastRecordBytes : 0
   }
 
   #witnessOf(record: PutRecord): StreamWitness {

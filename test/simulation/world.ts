@@ -265,16 +265,16 @@ export class World {
         this.#operatedMs = this.#time.nowMs
         break
       case 'reshard':
-        this.#kinesis.reshard(fault.act, fault.where)
+        this.#kinesis.changes.reshard(fault.act, fault.where)
         break
       case 'distribution':
-        if (this.#kinesis.distribute(fault.to) && fault.to === 'AUTO') this.#streams.main.witness.disorder()
+        if (this.#kinesis.changes.distribute(fault.to) && fault.to === 'AUTO') this.#streams.main.witness.disorder()
         break
       case 'deregister':
         for (const { name } of this.#streams.all) this.#kinesis.fanOut.deregisterAll(name)
         break
       case 'recordSize':
-        this.#kinesis.limitRecords(fault.maxRecordKiB)
+        this.#kinesis.changes.limitRecords(fault.maxRecordKiB)
         break
       default:
         this.#time.after(fault.forMs, this.#begin(fault))

@@ -3,7 +3,7 @@ import { errorCode, ShardwiseError, type ShardwiseErrorOptions } from '@shardwis
 /**
  * - `ERR_STATE`: a call that doesn't fit the consumer's life, such as a second `run`; or another worker has started under this
  *   one's `workerId`.
- * - `ERR_STREAM`: the stream, or the shard asked for, doesn't exist, or no longer.
+ * - `ERR_STREAM`: the stream, or the shard asked for, doesn't exist, or no longer, or is another one by now.
  * - `ERR_TABLE`: the application's table can't be used: it is another kind of table, was deleted, or workers that Shardwise can't
  *   run beside are using it.
  * - `ERR_ACCESS`: AWS refused a call for good, most often a missing permission.

@@ -154,7 +154,7 @@ export class FanOutReader implements ShardReader {
 
   /** Takes the next event and passes its records on, of which nothing is kept here. Undefined if the subscription has ended. */
   async #take({ iterator, source }: Events, patience: Patience, signal: AbortSignal): Promise<Taken | undefined> {
-    // Otherwise the event may have waited here: all that is known is that it is no older than the subscription.
+    // Otherwise the event may have waited here: it is only known to have come since the last time that nothing did.
     if (source.isDrained) this.#place.asking()
     const { done, value } = await patience.wait(
       () => iterator.next(),

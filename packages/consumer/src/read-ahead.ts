@@ -45,7 +45,7 @@ const BYTES_A_CALL = 2 * 2 ** 20
 /** With a single one, a shard that is stuck with more than all of the memory would stop the others. */
 const MIN_CALLS = 2
 const MAX_CALLS = 64
-/** When nobody who holds more than its own finished anything for so long, they are stuck. */
+/** When nobody got room for so long, those who hold it are stuck, or too slow to wait for. */
 const STALL_MS = 1_000
 
 interface Waiter {
@@ -62,7 +62,7 @@ interface Waiter {
  *
  * Half of the memory is promised, in equal parts, so that a shard always has its own, whatever becomes of the others. The
  * other half is given in the order of asking: to a shard up to twice its own part, and for one answer of any size while it keeps no
- * more than its own. Should all of that half be held by shards that are stuck, the others go on within their own.
+ * more than its own. Should nobody get any for a second, since it is held by shards that are stuck or slow, the others go on within their own.
  */
 export class ReadAhead {
   readonly #maxBytes: number
@@ -81,7 +81,7 @@ export class ReadAhead {
   #used = 0
   /** What is in use or promised: of each shard its own part, or what it uses if that is more. */
   #committed = 0
-  /** The common half is held by shards that are stuck. */
+  /** The common half is held by shards that are stuck or slow. */
   #isStalled = false
   #stallWatch: AbortController | undefined
 
@@ -104,9 +104,6 @@ export class ReadAhead {
   join(): ShardPart {
     const part: ShardPart = new ShardPart({
       changed: (before) => this.#changed(part, before),
-      finished: (keptBefore) => {
-        if (keptBefore > this.#own) this.#moved()
-      },
       ask: (kind, grant) => this.#ask({ part, kind, grant, order: this.#order++ }),
       giveUp: (waiter) => {
         this.#forget(waiter)
@@ -149,6 +146,8 @@ export class ReadAhead {
     if (used >= before) return
     const waiter = this.#forOwn.get(part)
     if (waiter !== undefined) this.#placeAgain([waiter])
+    // There may be room for who waits because of the stall alone.
+    if (this.#isStalled && [...this.#forOwn.values()].some((each) => this.#fits(each))) this.#endStall()
     this.#admit()
   }
 
@@ -229,21 +228,18 @@ export class ReadAhead {
     const { part, kind, grant } = waiter
     const expected = this.#expectedOf(waiter)
     const left = Math.max(0, this.#own - part.used)
-    const isSmall = kind === 'call' && !this.#fits(waiter)
+    const fits = this.#fits(waiter)
+    const isSmall = kind === 'call' && !fits
+    const isCommon = this.#forRoom.has(waiter)
     this.#forget(waiter)
     if (kind === 'call') this.#calls++
+    if (fits && (isCommon || this.#forRoom.size === 0)) this.#endStall()
     grant(part.hold(isSmall ? Math.min(expected, left) : expected, isSmall ? left : this.#answerFor(part), kind))
   }
 
   #answerFor({ used }: ShardPart): number {
     const own = this.#own
     return Math.min(MAX_ANSWER, Math.max(2 * own - used, used <= own ? GOOD_ANSWER : 0))
-  }
-
-  /** Somebody who holds more than its own has finished something. */
-  #moved(): void {
-    this.#endStallWatch()
-    if (this.#isStalled) this.#setStalled(false)
   }
 
   #watchForStall(): void {
@@ -263,6 +259,11 @@ export class ReadAhead {
     this.#placeAgain(isStalled ? [...this.#forRoom] : [...this.#forOwn.values()])
   }
 
+  #endStall(): void {
+    this.#endStallWatch()
+    if (this.#isStalled) this.#setStalled(false)
+  }
+
   #endStallWatch(): void {
     this.#stallWatch?.abort('over')
     this.#stallWatch = undefined
@@ -271,7 +272,6 @@ export class ReadAhead {
 
 interface ShardPartHub {
   readonly changed: (usedBefore: number) => void
-  readonly finished: (keptBefore: number) => void
   readonly ask: (kind: 'call' | 'event', grant: (reservation: Reservation) => void) => Waiter
   readonly giveUp: (waiter: Waiter) => void
   readonly released: (kind: 'call' | 'event') => void
@@ -311,9 +311,7 @@ export class ShardPart implements ShardReadAhead {
   holds(bytes: number): void {
     if (bytes === this.#kept || this.#isClosed) return
     const { used } = this
-    const kept = this.#kept
     this.#kept = bytes
-    if (bytes < kept) this.#hub.finished(kept)
     this.#hub.changed(used)
   }
 

@@ -21,7 +21,7 @@ export interface ShardChildrenOptions {
 }
 
 /** What an answer says of the shard's end. */
-export interface EndAnswer {
+interface EndAnswer {
   /** It says where the next one goes on. */
   readonly goesOn: boolean
   readonly children: readonly ServiceChildShard[] | undefined
