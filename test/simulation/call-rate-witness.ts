@@ -76,8 +76,8 @@ export class CallRateWitness {
     calls.atMs = [nowMs]
   }
 
-  /** Its consumers are gone: what is registered from now on are others, be it under the same ARN. */
-  deregistered(): void {
+  /** A consumer is registered: another one than before, be it under the same ARN. */
+  registered(): void {
     this.#subscribes.clear()
   }
 

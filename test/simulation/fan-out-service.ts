@@ -148,9 +148,8 @@ export class FanOutService {
 
   /** Somebody deregisters all consumers of a stream. */
   deregisterAll(stream: string): void {
-    const { model, rates } = this.#options
+    const { model } = this.#options
     const { arn, consumers } = model.streamNamed(stream)
-    rates.deregistered()
     for (const ConsumerName of [...consumers.keys()]) {
       try {
         model.execute('DeregisterStreamConsumer', { StreamARN: arn, ConsumerName })

@@ -247,6 +247,7 @@ export class KinesisService {
       const { answer } = this.model.request(operation, input as Record<string, unknown>)
       if (operation === 'GetRecords' || operation === 'GetShardIterator') this.#noteRead(process, input, answer)
       if (answer instanceof ServiceError) throw answer
+      if (operation === 'RegisterStreamConsumer') this.#rates.registered()
       if (operation === 'GetRecords' && this.#misread.falseEnd.size > 0 && this.#isMisread('falseEnd')) {
         return { ...answer, NextShardIterator: undefined, ChildShards: undefined }
       }

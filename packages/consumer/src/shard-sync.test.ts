@@ -380,6 +380,8 @@ class Application {
     let missing: MissingLease[]
     if (leases.length === 0) {
       this.startedAt = this.#now
+      // A listing may be seconds old, not from reshards before the one that the application began with.
+      this.#late = this.listing()
       const open = shards.filter(({ endingSequenceNumber }) => endingSequenceNumber === undefined)
       const oldest = missingLeases(shards, [], 'TRIM_HORIZON', this.#now).map(({ shardId }) => shardId)
       const first = this.#position === 'LATEST' ? open : shards.filter(({ shardId }) => oldest.includes(shardId))
