@@ -23,14 +23,14 @@ export const mutations: readonly Mutation[] = [
     file: 'producer/src/lane.ts',
     from: "return this.mode.aggregates ? 'lane' : sealed.hashKey",
     to: 'return this.mode.aggregates ? sealed : sealed.hashKey',
-    noticedBy: 135,
+    noticedBy: 161,
   },
   {
     name: 'send the next record of a hash key before the last is answered',
     file: 'producer/src/lane.ts',
     from: "return this.mode.aggregates ? 'lane' : sealed.hashKey",
     to: "return this.mode.aggregates ? 'lane' : sealed",
-    noticedBy: 6,
+    noticedBy: 22,
   },
   {
     name: 'send from new lanes while records of the old ones are in flight',
@@ -44,7 +44,7 @@ export const mutations: readonly Mutation[] = [
     file: 'producer/src/lanes.ts',
     from: 'for (const retired of this.#retired) this.#bar(retired, made)',
     to: 'for (const retired of this.#retired) if (retired.shardId !== UNKNOWN_SHARD) this.#bar(retired, made)',
-    noticedBy: 209,
+    noticedBy: 48,
   },
   {
     name: 'put what is sent again behind what came later',
@@ -170,7 +170,7 @@ export const mutations: readonly Mutation[] = [
     file: 'producer/src/producer.ts',
     from: 'Promise.all([this.#earlier, closed])',
     to: 'closed',
-    noticedBy: 29,
+    noticedBy: 74,
   },
   {
     name: 'forget the attempts before the last',
@@ -226,7 +226,7 @@ export const mutations: readonly Mutation[] = [
     file: 'consumer/src/shard-consumer.ts',
     from: 'if (await orAborted(parents.areFinished(this.#holder.lease), signal)) return',
     to: 'return',
-    noticedBy: 7,
+    noticedBy: 3,
   },
   {
     name: 'hand a lease off while handlers still work on its records',
@@ -240,7 +240,7 @@ export const mutations: readonly Mutation[] = [
     file: 'consumer/src/shard-consumer.ts',
     from: 'while (!this.#queue.empty) await this.#progress.wait(this.#stopping.signal)',
     to: '',
-    noticedBy: 7,
+    noticedBy: 1,
   },
   {
     name: 'renew a lease with next to no condition',
@@ -264,7 +264,7 @@ export const mutations: readonly Mutation[] = [
     file: 'consumer/src/shard-consumer.ts',
     from: '      this.#handlers.abort(holder.lost.reason)\n',
     to: '',
-    noticedBy: 192,
+    noticedBy: 114,
   },
   {
     name: 'believe that a lease holds for longer than others wait',
@@ -320,7 +320,7 @@ export const mutations: readonly Mutation[] = [
     file: 'consumer/src/lease-changes.ts',
     from: '...(checkpoint && checkpointAttributes(checkpoint)),\n    },\n    remove: [\n      ...(handoff',
     to: '},\n    remove: [\n      ...(handoff',
-    noticedBy: 49,
+    noticedBy: 26,
   },
   {
     name: 'leave a handoff standing that is done',
@@ -348,7 +348,7 @@ export const mutations: readonly Mutation[] = [
     file: 'consumer/src/parents.ts',
     from: 'if (parents.some((parent) => parent !== undefined && !isFinished(parent))) return false',
     to: 'if (parents.length > 0 && parents.every((parent) => parent !== undefined && !isFinished(parent))) return false',
-    noticedBy: 7,
+    noticedBy: 1,
   },
   {
     name: 'lose what came before the first checkpoint of a shard that is read from the tip',
@@ -481,7 +481,7 @@ export const mutations: readonly Mutation[] = [
     file: 'consumer/src/subscribe-pace.ts',
     from: '    this.#failures++\n',
     to: '',
-    noticedBy: 1,
+    noticedBy: 25,
   },
   {
     name: 'read on whatever is held',

@@ -88,7 +88,7 @@ export interface ConsumerOptions {
    * How much may be read ahead of the handler over all shards, in bytes: what isn't finished, and what calls in progress are
    * likely to bring. Half of it is shared out equally, the rest goes to who needs it first. What recent answers didn't make
    * likely comes on top: up to a full answer of 10 MiB for each call in progress, of which there is one for every 2 MiB, 2 to
-   * 64; with `fanOut` up to 10 MiB in all. Default: 128 MiB.
+   * 64; with `fanOut` what an event has more than the last one of its shard. Default: 128 MiB.
    */
   readonly maxBufferedBytes?: number | undefined
   /**
