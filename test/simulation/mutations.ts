@@ -313,7 +313,7 @@ export const mutations: readonly Mutation[] = [
     file: 'consumer/src/worker-loads.ts',
     from: 'return this.#count < this.maxLeases',
     to: 'return this.#count >= 0',
-    noticedBy: 230,
+    noticedBy: 392,
   },
   {
     name: 'give a lease back without its last checkpoint',
@@ -376,7 +376,7 @@ export const mutations: readonly Mutation[] = [
     file: 'consumer/src/fleet.ts',
     from: 'await Promise.allSettled([this.#looking, this.#beating])\n',
     to: '',
-    noticedBy: 40,
+    noticedBy: 65,
   },
   {
     name: 'have every worker read the whole table',
