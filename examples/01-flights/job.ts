@@ -1,6 +1,6 @@
 import { createKinesisClient, orAborted } from '@shardwise/core'
 import { type Local, startLocal } from '@shardwise/local'
-import { Producer, type ProducerOptions } from '@shardwise/producer'
+import { Producer, type ProducerError, type ProducerOptions } from '@shardwise/producer'
 import type { CliOptions } from './cli.ts'
 import type { Display } from './display.ts'
 import { disturbances } from './disturbances.ts'
@@ -71,9 +71,7 @@ export async function runJob({ source, options, display, signal: interrupted }: 
   }
 
   // Dropped at once if the job ends early; after its own close() below this does nothing.
-  const producer = started.adopt(new Producer(producerOptions(local, options, display)), (open) =>
-    open.close({ signal: AbortSignal.abort() }),
-  )
+  const producer = started.adopt(new Producer(producerOptions(local, options, display)), drop)
   const milestones = disturbances({
     kill: options.kill,
     stream: STREAM,
@@ -129,6 +127,13 @@ function producerOptions(local: Local, { limits }: CliOptions, display: Display)
       ? { maxOutstandingBytes: 8 * 2 ** 20 }
       : { maxOutstandingBytes: 16 * 2 ** 20, rateLimit: Number.POSITIVE_INFINITY }),
   }
+}
+
+/** Closes the producer without waiting for what it still has. */
+async function drop(producer: Producer): Promise<void> {
+  await producer.close({ signal: AbortSignal.abort() }).catch((error: unknown) => {
+    if ((error as Partial<ProducerError>).code !== 'ERR_UNDELIVERED') throw error
+  })
 }
 
 function snapshot(ledger: Ledger, team: Team, elapsedMs: number): Progress {

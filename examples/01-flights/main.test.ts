@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { text } from 'node:stream/consumers'
+import { setTimeout } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 
@@ -32,16 +33,27 @@ test.each([
   expect(stderr).toContain('--help')
 })
 
-test('Ctrl-C ends the job with status 130 and leaves no worker', async () => {
-  const child = spawn(process.execPath, ['--conditions=shardwise-source', main])
-  let stdout = ''
-  child.stdout.on('data', (chunk: Buffer) => {
-    stdout += chunk.toString()
-    // All workers are up by then, and the first records on their way.
-    if (stdout.includes('worker-2 holds')) child.kill('SIGINT')
-  })
-  // The workers hold the pipe too, so it closes only when they are gone.
-  const [[code], stderr] = await Promise.all([once(child, 'close'), text(child.stderr)])
-  expect(stderr).toBe('Interrupted; the workers are stopped\n')
-  expect(code).toBe(130)
-}, 60_000)
+test.each([
+  // All workers are up by then, and nothing has been put.
+  ['before the first record', 0],
+  // Thousands are on their way through the producer.
+  ['among the records', 1_500],
+])(
+  'Ctrl-C %s ends the job with status 130 and leaves no worker',
+  async (_when, afterMs) => {
+    const child = spawn(process.execPath, ['--conditions=shardwise-source', main])
+    let stdout = ''
+    child.stdout.on('data', async (chunk: Buffer) => {
+      if (stdout.includes('worker-2 holds')) return
+      stdout += chunk.toString()
+      if (!stdout.includes('worker-2 holds')) return
+      await setTimeout(afterMs)
+      child.kill('SIGINT')
+    })
+    // The workers hold the pipe too, so it closes only when they are gone.
+    const [[code], stderr] = await Promise.all([once(child, 'close'), text(child.stderr)])
+    expect(stderr).toBe('Interrupted; the workers are stopped\n')
+    expect(code).toBe(130)
+  },
+  60_000,
+)
