@@ -3,9 +3,9 @@
 import { setImmediate } from 'node:timers/promises'
 import { systemClock } from '@shardwise/core'
 import { AggregateBuilder, FULL_HASH_RANGE, TRIM_HORIZON } from '@shardwise/records'
-import { type EachRecord, HandlerPool } from '../src/handler-pool.ts'
-import type { KinesisRecord } from '../src/record-buffer.ts'
-import { ShardQueue } from '../src/shard-queue.ts'
+import { type EachRecord, HandlerPool } from '../src/processing/handler-pool.ts'
+import type { KinesisRecord } from '../src/processing/record-buffer.ts'
+import { ShardQueue } from '../src/processing/shard-queue.ts'
 
 const RECORDS = 2_000_000
 const PER_AGGREGATE = 400

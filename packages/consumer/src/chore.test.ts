@@ -2,7 +2,7 @@ import { silentLogger } from '@shardwise/core'
 import { ManualClock } from '@shardwise/core/testing'
 import { expect, test } from 'vitest'
 import { Chore } from './chore.ts'
-import { type ConsumerEvent, Telemetry } from './telemetry.ts'
+import { type ConsumerEvent, Telemetry } from './telemetry/telemetry.ts'
 
 test('a chore that fails is told, rests for a minute, and is done again', async () => {
   const clock = new ManualClock()

@@ -1,5 +1,5 @@
 import type { Clock } from '@shardwise/core'
-import type { Telemetry } from './telemetry.ts'
+import type { Telemetry } from './telemetry/telemetry.ts'
 
 export interface ChoreOptions {
   readonly clock: Clock

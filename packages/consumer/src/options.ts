@@ -19,13 +19,13 @@ import {
   type Random,
   systemClock,
 } from '@shardwise/core'
-import { type Assign, assignByCount } from './assignment.ts'
-import type { DynamoDB } from './items-table.ts'
-import { LEADER_KEY } from './leader-lock.ts'
-import { type InitialPosition, isInitialPosition } from './shard-sync.ts'
-import { isListOfStreams, STREAM_CHOICE, type StreamSelection } from './stream-finder.ts'
-import { TABLE_MIGRATION_KEY, VERSION_KEY } from './table-state.ts'
-import type { ConsumerEvent } from './telemetry.ts'
+import { type Assign, assignByCount } from './leases/assignment.ts'
+import type { DynamoDB } from './leases/items-table.ts'
+import { LEADER_KEY } from './leases/leader-lock.ts'
+import { type InitialPosition, isInitialPosition } from './leases/shard-sync.ts'
+import { TABLE_MIGRATION_KEY, VERSION_KEY } from './leases/table-state.ts'
+import { isListOfStreams, STREAM_CHOICE, type StreamSelection } from './streams/stream-finder.ts'
+import type { ConsumerEvent } from './telemetry/telemetry.ts'
 import { uuid } from './uuid.ts'
 
 export interface ConsumerOptions {

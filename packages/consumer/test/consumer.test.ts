@@ -5,9 +5,9 @@ import { type Clock, createKinesisClient, type Kinesis, listShards, silentLogger
 import { type Local, startLocal } from '@shardwise/local'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { Consumer } from '../src/consumer.ts'
-import type { DynamoDB } from '../src/items-table.ts'
+import type { DynamoDB } from '../src/leases/items-table.ts'
 import type { ConsumerOptions } from '../src/options.ts'
-import type { ConsumerEvent } from '../src/telemetry.ts'
+import type { ConsumerEvent } from '../src/telemetry/telemetry.ts'
 
 let local: Local
 let kinesis: Kinesis & { destroy(): void }

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { DynamoDBTable } from '../src/dynamodb-table.ts'
-import type { DynamoDB, TableAccess } from '../src/items-table.ts'
+import { DynamoDBTable } from '../src/leases/dynamodb-table.ts'
+import type { DynamoDB, TableAccess } from '../src/leases/items-table.ts'
 import { denial, leaseItem, ModelledDynamoDB, NAME } from './modelled-dynamodb.ts'
 
 const INDEX = 'LeaseOwnerToLeaseKeyIndex'

@@ -17,7 +17,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vite
 import { Consumer } from '../src/consumer.ts'
 import { ConsumerError } from '../src/errors.ts'
 import type { ConsumerOptions } from '../src/options.ts'
-import type { ConsumerEvent } from '../src/telemetry.ts'
+import type { ConsumerEvent } from '../src/telemetry/telemetry.ts'
 
 const STREAMS = ['read', 'hand', 'turns', 'gone', 'arn', 'exit', 'slow', 'off', 'one', 'two']
 const KEYS = Array.from({ length: 20 }, (_, index) => `key-${index}`)

@@ -1,7 +1,7 @@
 import type { Clock } from '@shardwise/core'
-import type { HeldShard } from '../src/fleet.ts'
-import type { Lease } from '../src/lease.ts'
-import type { LeaseHolder } from '../src/lease-holder.ts'
+import type { HeldShard } from '../src/leases/fleet.ts'
+import type { Lease } from '../src/leases/lease.ts'
+import type { LeaseHolder } from '../src/leases/lease-holder.ts'
 import { Wakeup } from '../src/waiting.ts'
 
 /** A held lease of which nothing is read: it is renewed, handed off and released as one of a shard without records. */

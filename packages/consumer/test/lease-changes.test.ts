@@ -3,7 +3,7 @@ import { silentLogger, systemClock } from '@shardwise/core'
 import { type Local, startLocal } from '@shardwise/local'
 import { FULL_HASH_RANGE, type Position, SHARD_END, TRIM_HORIZON } from '@shardwise/records'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { type Lease, leaseFromItem } from '../src/lease.ts'
+import { type Lease, leaseFromItem } from '../src/leases/lease.ts'
 import {
   acquire,
   assignTo,
@@ -15,10 +15,10 @@ import {
   release,
   renew,
   unchanged,
-} from '../src/lease-changes.ts'
-import { openTable } from '../src/open-table.ts'
-import type { ItemChange, Table } from '../src/table.ts'
-import { Telemetry } from '../src/telemetry.ts'
+} from '../src/leases/lease-changes.ts'
+import { openTable } from '../src/leases/open-table.ts'
+import type { ItemChange, Table } from '../src/leases/table.ts'
+import { Telemetry } from '../src/telemetry/telemetry.ts'
 import { MemoryTable } from './memory-table.ts'
 import { beat } from './progress.ts'
 

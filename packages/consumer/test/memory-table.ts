@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util'
-import type { Condition, Item, ItemChange, ItemKind, Table } from '../src/table.ts'
+import type { Condition, Item, ItemChange, ItemKind, Table } from '../src/leases/table.ts'
 
 /** A {@link Table} in memory, with DynamoDB's meaning of conditions. Several workers can share one. */
 export class MemoryTable implements Table {

@@ -3,10 +3,10 @@ import type { AttributeValue, CreateTableInput } from '@aws-sdk/client-dynamodb'
 import { silentLogger } from '@shardwise/core'
 import { ManualClock, seededRandom } from '@shardwise/core/testing'
 import { DynamoDBModel } from '../../../test/simulation/dynamodb/model.ts'
-import type { DynamoDB } from '../src/items-table.ts'
-import { type OpenTableOptions, openTable } from '../src/open-table.ts'
-import type { Item, Table } from '../src/table.ts'
-import { type ConsumerEvent, Telemetry } from '../src/telemetry.ts'
+import type { DynamoDB } from '../src/leases/items-table.ts'
+import { type OpenTableOptions, openTable } from '../src/leases/open-table.ts'
+import type { Item, Table } from '../src/leases/table.ts'
+import { type ConsumerEvent, Telemetry } from '../src/telemetry/telemetry.ts'
 
 /** One call as it arrived. */
 export interface Call {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import type { Item } from '../src/table.ts'
+import type { Item } from '../src/leases/table.ts'
 import { denial, KCL_TABLES, leaseItem, ModelledDynamoDB, NAME, onlyOn } from './modelled-dynamodb.ts'
 
 const COORDINATOR = `${NAME}-CoordinatorState`

@@ -1,5 +1,5 @@
 import type { Random } from '@shardwise/core'
-import { ReadPace } from '../src/read-pace.ts'
+import { ReadPace } from '../src/retrieval/read-pace.ts'
 
 const CALLS_PER_SECOND = 5
 const BYTES_PER_SECOND = 2 * 2 ** 20

@@ -5,7 +5,7 @@ import { AggregateBuilder, hashKeyOf } from '@shardwise/records'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { Consumer } from '../src/consumer.ts'
 import type { ConsumerOptions } from '../src/options.ts'
-import type { ConsumerEvent } from '../src/telemetry.ts'
+import type { ConsumerEvent } from '../src/telemetry/telemetry.ts'
 
 type Retrieval = NonNullable<ConsumerOptions['retrieval']>
 

@@ -11,9 +11,9 @@ import { createKinesisClient, listShards, silentLogger } from '@shardwise/core'
 import { type Local, startLocal } from '@shardwise/local'
 import { AggregateBuilder, hashKeyOf } from '@shardwise/records'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { ReadStreamOptions, Records } from '../src/read-options.ts'
-import { readShard } from '../src/read-shard.ts'
-import { readStream } from '../src/read-stream.ts'
+import type { ReadStreamOptions, Records } from '../src/tail/read-options.ts'
+import { readShard } from '../src/tail/read-shard.ts'
+import { readStream } from '../src/tail/read-stream.ts'
 
 const KEYS = Array.from({ length: 30 }, (_, index) => `key-${index}`)
 
@@ -163,7 +163,7 @@ test('connections that break and calls that are throttled lose nothing', async (
 describe('the process can exit', () => {
   const run = async (body: string): Promise<{ code: number | null; ms: number }> => {
     const script = `
-      import { readStream } from '${new URL('../src/read-stream.ts', import.meta.url)}'
+      import { readStream } from '${new URL('../src/tail/read-stream.ts', import.meta.url)}'
       const options = ${JSON.stringify({ stream: 'exit', kinesisConfig: local.kinesis })}
       ${body}
     `

@@ -1,12 +1,12 @@
 import { type Kinesis, silentLogger } from '@shardwise/core'
 import { ManualClock } from '@shardwise/core/testing'
 import { beforeEach } from 'vitest'
-import { PollingReader } from '../src/polling-reader.ts'
-import type { Reservation, ShardReadAhead } from '../src/read-ahead.ts'
-import type { KinesisRecord } from '../src/record-buffer.ts'
-import type { ChildShard } from '../src/shard-children.ts'
-import type { ShardReader, ShardReaderOptions } from '../src/shard-reader.ts'
-import { type ConsumerEvent, Telemetry } from '../src/telemetry.ts'
+import type { KinesisRecord } from '../src/processing/record-buffer.ts'
+import { PollingReader } from '../src/retrieval/polling-reader.ts'
+import type { Reservation, ShardReadAhead } from '../src/retrieval/read-ahead.ts'
+import type { ChildShard } from '../src/retrieval/shard-children.ts'
+import type { ShardReader, ShardReaderOptions } from '../src/retrieval/shard-reader.ts'
+import { type ConsumerEvent, Telemetry } from '../src/telemetry/telemetry.ts'
 
 export type Answer = object | Error
 

@@ -11,7 +11,7 @@ import { type Local, startLocal } from '@shardwise/local'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { Consumer } from '../src/consumer.ts'
 import type { ConsumerOptions } from '../src/options.ts'
-import type { ConsumerEvent } from '../src/telemetry.ts'
+import type { ConsumerEvent } from '../src/telemetry/telemetry.ts'
 
 let local: Local
 let kinesis: Kinesis & { destroy(): void }

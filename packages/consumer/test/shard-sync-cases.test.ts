@@ -3,14 +3,20 @@ import { ManualClock, settle } from '@shardwise/core/testing'
 import { FULL_HASH_RANGE, type HashRange, SHARD_END, splitEvenly } from '@shardwise/records'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { Chore } from '../src/chore.ts'
-import { type Lease, leaseFromItem } from '../src/lease.ts'
-import { create } from '../src/lease-changes.ts'
-import { Parents } from '../src/parents.ts'
-import { createChildLeases } from '../src/shard-end.ts'
-import { deletableLeases, firstLeases, type InitialPosition, missingLeases, uncovered } from '../src/shard-sync.ts'
-import { leaseKeyOf } from '../src/stream-source.ts'
-import { StreamSync } from '../src/stream-sync.ts'
-import { type StreamEvent, Telemetry } from '../src/telemetry.ts'
+import { type Lease, leaseFromItem } from '../src/leases/lease.ts'
+import { create } from '../src/leases/lease-changes.ts'
+import { Parents } from '../src/leases/parents.ts'
+import { createChildLeases } from '../src/leases/shard-end.ts'
+import {
+  deletableLeases,
+  firstLeases,
+  type InitialPosition,
+  missingLeases,
+  uncovered,
+} from '../src/leases/shard-sync.ts'
+import { StreamSync } from '../src/leases/stream-sync.ts'
+import { leaseKeyOf } from '../src/streams/stream-source.ts'
+import { type StreamEvent, Telemetry } from '../src/telemetry/telemetry.ts'
 import { ListedStream, notFound } from './listed-stream.ts'
 import { MemoryTable } from './memory-table.ts'
 import { read, clock as readingClock, refusal } from './reading.ts'

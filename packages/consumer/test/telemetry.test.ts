@@ -1,9 +1,18 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
-import { APPLICATION, ERROR_TYPE, METRICS, type Metric, REASON, SHARD_ID, STREAM_NAME, WORKER } from '../src/metrics.ts'
+import {
+  APPLICATION,
+  ERROR_TYPE,
+  METRICS,
+  type Metric,
+  REASON,
+  SHARD_ID,
+  STREAM_NAME,
+  WORKER,
+} from '../src/telemetry/metrics.ts'
 
 const page = readFileSync(new URL('../../../docs/telemetry.md', import.meta.url), 'utf8')
-const source = readFileSync(new URL('../src/telemetry.ts', import.meta.url), 'utf8')
+const source = readFileSync(new URL('../src/telemetry/telemetry.ts', import.meta.url), 'utf8')
 
 /** What stands under a heading, up to the next of any rank. */
 function section(heading: string): string {

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from 'vitest'
-import type { Item, ItemChange, Table } from '../src/table.ts'
+import type { Item, ItemChange, Table } from '../src/leases/table.ts'
 import { leaseItem, ModelledDynamoDB, NAME } from './modelled-dynamodb.ts'
 
 const COORDINATOR = `${NAME}-CoordinatorState`

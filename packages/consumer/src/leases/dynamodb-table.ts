@@ -1,6 +1,6 @@
 import { type AttributeValue, QueryCommand } from '@aws-sdk/client-dynamodb'
 import { errorCode } from '@shardwise/core'
-import { explained } from './errors.ts'
+import { explained } from '../errors.ts'
 import { askForPage, ItemsTable, type TableAccess } from './items-table.ts'
 import type { Condition, Item, ItemChange, ItemKind, Table } from './table.ts'
 import { describeTable, hasOwnerIndex, OWNER_INDEX } from './table-creation.ts'

@@ -1,9 +1,9 @@
 import { FULL_HASH_RANGE, TRIM_HORIZON } from '@shardwise/records'
 import { describe, expect, test } from 'vitest'
+import { oneStream } from '../streams/streams.ts'
 import type { AssignableLease } from './assignment.ts'
 import { FleetView, type FleetViewOptions } from './fleet-view.ts'
 import { assignTo, create, handOff } from './lease-changes.ts'
-import { oneStream } from './streams.ts'
 import type { Item } from './table.ts'
 
 const F = 1_000

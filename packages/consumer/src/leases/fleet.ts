@@ -1,12 +1,12 @@
 import { backoffMs, classifyError, orAborted, pause } from '@shardwise/core'
-import { ConsumerError } from './errors.ts'
-import { inParallel } from './in-parallel.ts'
+import { ConsumerError } from '../errors.ts'
+import { inParallel } from '../in-parallel.ts'
+import type { StreamSource } from '../streams/stream-source.ts'
+import { Wakeup, within } from '../waiting.ts'
 import { holderOf, isFinished, type Lease, leaseFromItem } from './lease.ts'
 import { release } from './lease-changes.ts'
 import { LeaseHolder } from './lease-holder.ts'
 import { Lookout, type LookoutOptions, wrongTable } from './lookout.ts'
-import type { StreamSource } from './stream-source.ts'
-import { Wakeup, within } from './waiting.ts'
 import { entryFromItem, WorkerPresence } from './worker-entry.ts'
 
 /** The life of a held lease, as the fleet sees it. */

@@ -7,8 +7,8 @@ import {
   UpdateItemCommand,
 } from '@aws-sdk/client-dynamodb'
 import { type Clock, errorCode, type Random } from '@shardwise/core'
-import { askAgain } from './ask-again.ts'
-import { explained } from './errors.ts'
+import { askAgain } from '../ask-again.ts'
+import { explained } from '../errors.ts'
 import type { Condition, Item, ItemChange } from './table.ts'
 
 /** What the consumer calls on a DynamoDB client: one method, so that a test can stand in for it. */

@@ -1,10 +1,10 @@
 import { silentLogger } from '@shardwise/core'
 import { ManualClock } from '@shardwise/core/testing'
 import { beforeEach, describe, expect, test } from 'vitest'
-import { MemoryTable } from '../test/memory-table.ts'
+import { MemoryTable } from '../../test/memory-table.ts'
+import { Telemetry } from '../telemetry/telemetry.ts'
 import { LeaderLock } from './leader-lock.ts'
 import type { Item, ItemChange } from './table.ts'
-import { Telemetry } from './telemetry.ts'
 
 let table: MemoryTable
 let clock: ManualClock

@@ -1,8 +1,8 @@
 import type { Clock, Random } from '@shardwise/core'
+import type { Telemetry } from '../telemetry/telemetry.ts'
+import { uuid } from '../uuid.ts'
 import { type Moment, Standstill } from './standstill.ts'
 import type { Condition, Item, Table } from './table.ts'
-import type { Telemetry } from './telemetry.ts'
-import { uuid } from './uuid.ts'
 
 export interface LeaderLockOptions {
   readonly table: Table

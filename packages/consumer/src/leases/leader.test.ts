@@ -11,10 +11,10 @@ import {
   listing,
   shardIdOf,
   shardsOf,
-} from '../test/coordinator.ts'
-import { MemoryTable } from '../test/memory-table.ts'
-import type { StreamSource } from './stream-source.ts'
-import type { Streams } from './streams.ts'
+} from '../../test/coordinator.ts'
+import { MemoryTable } from '../../test/memory-table.ts'
+import type { StreamSource } from '../streams/stream-source.ts'
+import type { Streams } from '../streams/streams.ts'
 
 let table: MemoryTable
 let clock: ManualClock

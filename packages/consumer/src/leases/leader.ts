@@ -1,17 +1,17 @@
 import { type Clock, classifyError, type Kinesis } from '@shardwise/core'
+import { Chore } from '../chore.ts'
+import { inParallel } from '../in-parallel.ts'
+import { FormerStreams } from '../streams/former-streams.ts'
+import type { Streams } from '../streams/streams.ts'
+import type { StreamTelemetry, Telemetry } from '../telemetry/telemetry.ts'
 import type { Assign, Move } from './assignment.ts'
 import { checkedMoves } from './checked-moves.ts'
-import { Chore } from './chore.ts'
 import type { FleetView } from './fleet-view.ts'
-import { FormerStreams } from './former-streams.ts'
-import { inParallel } from './in-parallel.ts'
 import type { LeaderLock } from './leader-lock.ts'
 import { holderOf, type Lease } from './lease.ts'
 import { assignTo, handOff } from './lease-changes.ts'
 import { StreamSyncs } from './stream-syncs.ts'
-import type { Streams } from './streams.ts'
 import type { Table } from './table.ts'
-import type { StreamTelemetry, Telemetry } from './telemetry.ts'
 
 export interface LeaderOptions {
   readonly table: Table

@@ -1,9 +1,9 @@
 import type { AttributeValue } from '@aws-sdk/client-dynamodb'
 import type { HashRange, Position } from '@shardwise/records'
 import { AT_TIMESTAMP, LATEST, SHARD_END } from '@shardwise/records'
+import { leaseKeyOf } from '../streams/stream-source.ts'
 import { holderOf, type Lease, leaseFromItem, START_MS, TOKEN, TOP } from './lease.ts'
 import type { InitialPosition, MissingLease } from './shard-sync.ts'
-import { leaseKeyOf } from './stream-source.ts'
 import type { Condition, Item, ItemChange } from './table.ts'
 
 /**

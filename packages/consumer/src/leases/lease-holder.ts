@@ -1,15 +1,15 @@
 import { backoffMs, type Clock, orAborted, pause, type Random } from '@shardwise/core'
 import type { Position } from '@shardwise/records'
-import { ConsumerError } from './errors.ts'
+import { ConsumerError } from '../errors.ts'
+import { REFUSED, type StreamMeasures } from '../telemetry/stream-meter.ts'
+import type { Telemetry } from '../telemetry/telemetry.ts'
+import { timed } from '../timed.ts'
+import { uuid } from '../uuid.ts'
+import { within } from '../waiting.ts'
 import { isSamePosition, type Lease, leaseFromItem } from './lease.ts'
 import { acquire, end, judgeRefusal, missingStart, type Progress, release, renew } from './lease-changes.ts'
 import type { InitialPosition } from './shard-sync.ts'
-import { REFUSED, type StreamMeasures } from './stream-meter.ts'
 import type { Item, ItemChange, Table } from './table.ts'
-import type { Telemetry } from './telemetry.ts'
-import { timed } from './timed.ts'
-import { uuid } from './uuid.ts'
-import { within } from './waiting.ts'
 
 export interface LeaseHolderContext {
   readonly table: Table

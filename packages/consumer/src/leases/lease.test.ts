@@ -1,12 +1,12 @@
 import { readFileSync } from 'node:fs'
 import { FULL_HASH_RANGE, SHARD_END, TRIM_HORIZON } from '@shardwise/records'
 import { describe, expect, test } from 'vitest'
-import { MemoryTable } from '../test/memory-table.ts'
-import { beat } from '../test/progress.ts'
+import { MemoryTable } from '../../test/memory-table.ts'
+import { beat } from '../../test/progress.ts'
+import { oneStream } from '../streams/streams.ts'
 import { FleetView } from './fleet-view.ts'
 import { holderOf, isFinished, leaseFromItem } from './lease.ts'
 import { acquire, assignTo, create, end, handOff, release, renew } from './lease-changes.ts'
-import { oneStream } from './streams.ts'
 import type { Item, ItemChange } from './table.ts'
 import { entryFromItem, WorkerPresence } from './worker-entry.ts'
 
@@ -17,7 +17,7 @@ interface Vectors {
 
 // Tables as the KCL 3.5.1 and 3.4.2 wrote them.
 const vectors = JSON.parse(
-  readFileSync(new URL('../test-vectors/kcl-lease-tables.json', import.meta.url), 'utf8'),
+  readFileSync(new URL('../../test-vectors/kcl-lease-tables.json', import.meta.url), 'utf8'),
 ) as Vectors
 
 const typesOf = (item: Item): Record<string, string | undefined> =>

@@ -1,12 +1,12 @@
 import type { Random } from '@shardwise/core'
-import { ConsumerError } from './errors.ts'
+import { ConsumerError } from '../errors.ts'
+import { timed } from '../timed.ts'
 import { FleetView } from './fleet-view.ts'
 import { Leader, type LeaderOptions } from './leader.ts'
 import { LEADER_KEY, LeaderLock } from './leader-lock.ts'
 import { holderOf, type Lease } from './lease.ts'
 import { OwnedLeases } from './owned-leases.ts'
 import { ReportedLoad } from './reported-load.ts'
-import { timed } from './timed.ts'
 
 export interface LookoutOptions extends LeaderOptions {
   readonly workerId: string

@@ -1,5 +1,5 @@
+import { accessDenied, ConsumerError } from '../errors.ts'
 import { DynamoDBTable } from './dynamodb-table.ts'
-import { accessDenied, ConsumerError } from './errors.ts'
 import type { DynamoDB, TableAccess } from './items-table.ts'
 import { holderOf, isFinished, type Lease } from './lease.ts'
 import type { Item, Table } from './table.ts'

@@ -1,6 +1,6 @@
 import { FULL_HASH_RANGE, SHARD_END, TRIM_HORIZON } from '@shardwise/records'
 import { beforeEach, describe, expect, test } from 'vitest'
-import { MemoryTable } from '../test/memory-table.ts'
+import { MemoryTable } from '../../test/memory-table.ts'
 import { create } from './lease-changes.ts'
 import { OwnedLeases } from './owned-leases.ts'
 import type { Item, ItemKind } from './table.ts'

@@ -1,4 +1,4 @@
-import { inParallel } from './in-parallel.ts'
+import { inParallel } from '../in-parallel.ts'
 import { isFinished, type Lease, leaseFromItem } from './lease.ts'
 import type { Table } from './table.ts'
 

@@ -8,7 +8,7 @@ import {
   TRIM_HORIZON,
 } from '@shardwise/records'
 import { describe, expect, test, vi } from 'vitest'
-import { MemoryTable } from '../test/memory-table.ts'
+import { MemoryTable } from '../../test/memory-table.ts'
 import { type Lease, leaseFromItem } from './lease.ts'
 import { create } from './lease-changes.ts'
 import { Parents } from './parents.ts'

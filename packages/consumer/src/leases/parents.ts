@@ -1,6 +1,6 @@
 import { FULL_HASH_RANGE, isSentinel, overlaps } from '@shardwise/records'
+import { leaseKeyOf } from '../streams/stream-source.ts'
 import { compareShardIds, isFinished, type Lease, leaseFromItem } from './lease.ts'
-import { leaseKeyOf } from './stream-source.ts'
 import type { Table } from './table.ts'
 
 /**

@@ -1,10 +1,10 @@
 import { silentLogger } from '@shardwise/core'
 import { ManualClock } from '@shardwise/core/testing'
 import { beforeEach, expect, test } from 'vitest'
-import { MemoryTable } from '../test/memory-table.ts'
+import { MemoryTable } from '../../test/memory-table.ts'
+import { Telemetry } from '../telemetry/telemetry.ts'
 import { ReportedLoad } from './reported-load.ts'
 import type { Item, ItemKind } from './table.ts'
-import { Telemetry } from './telemetry.ts'
 
 const LOADS: Item = { sts: { M: { C: { L: [{ N: '12.5' }] } } }, opr: { M: { C: { L: [{ N: '100' }] } } } }
 const lockOf = (ownerName: string): Item => ({ leaseKey: { S: 'Leader' }, ownerName: { S: ownerName } })

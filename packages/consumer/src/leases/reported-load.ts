@@ -1,7 +1,7 @@
 import type { Clock } from '@shardwise/core'
+import type { Telemetry } from '../telemetry/telemetry.ts'
 import { CpuLoad } from './cpu-load.ts'
 import type { Item, Table } from './table.ts'
-import type { Telemetry } from './telemetry.ts'
 import { goesByCpu } from './worker-entry.ts'
 
 export interface ReportedLoadOptions {

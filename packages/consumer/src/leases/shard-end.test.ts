@@ -1,6 +1,6 @@
 import type { Kinesis } from '@shardwise/core'
 import { beforeEach, expect, test } from 'vitest'
-import { MemoryTable } from '../test/memory-table.ts'
+import { MemoryTable } from '../../test/memory-table.ts'
 import { leaseFromItem } from './lease.ts'
 import { createChildLeases } from './shard-end.ts'
 

@@ -1,11 +1,11 @@
 import type { Kinesis } from '@shardwise/core'
 import { TRIM_HORIZON } from '@shardwise/records'
+import type { ChildShard } from '../retrieval/shard-children.ts'
+import { shardsOf } from '../streams/shard-list.ts'
+import { leaseKeyOf, type StreamSource } from '../streams/stream-source.ts'
+import type { StreamTelemetry } from '../telemetry/telemetry.ts'
 import { create } from './lease-changes.ts'
-import type { ChildShard } from './shard-children.ts'
-import { shardsOf } from './shard-list.ts'
-import { leaseKeyOf, type StreamSource } from './stream-source.ts'
 import type { Table } from './table.ts'
-import type { StreamTelemetry } from './telemetry.ts'
 
 /**
  * Makes sure that every child of a shard that has been read to its end has a lease, before the shard itself is marked

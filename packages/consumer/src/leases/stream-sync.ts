@@ -1,11 +1,13 @@
 import { type Clock, classifyError, type Kinesis, type ListShardsOptions, type Shard } from '@shardwise/core'
 import { findHoles, findOverlaps } from '@shardwise/records'
-import type { Chore } from './chore.ts'
-import { ConsumerError } from './errors.ts'
-import { inParallel } from './in-parallel.ts'
+import type { Chore } from '../chore.ts'
+import { ConsumerError } from '../errors.ts'
+import { inParallel } from '../in-parallel.ts'
+import { shardsOf } from '../streams/shard-list.ts'
+import type { StreamSource } from '../streams/stream-source.ts'
+import type { StreamTelemetry } from '../telemetry/telemetry.ts'
 import type { Lease } from './lease.ts'
 import { create, repair, unchanged } from './lease-changes.ts'
-import { shardsOf } from './shard-list.ts'
 import {
   deadEnds,
   deletableLeases,
@@ -17,9 +19,7 @@ import {
   startedAtMs,
   uncovered,
 } from './shard-sync.ts'
-import type { StreamSource } from './stream-source.ts'
 import type { Table } from './table.ts'
-import type { StreamTelemetry } from './telemetry.ts'
 
 export interface StreamSyncOptions {
   readonly source: StreamSource

@@ -1,13 +1,13 @@
 import type { Clock, Kinesis } from '@shardwise/core'
-import { Chore } from './chore.ts'
+import { Chore } from '../chore.ts'
+import { inParallel } from '../in-parallel.ts'
+import type { StreamSource } from '../streams/stream-source.ts'
+import type { Streams } from '../streams/streams.ts'
+import type { Telemetry } from '../telemetry/telemetry.ts'
+import { timed } from '../timed.ts'
 import type { FleetView } from './fleet-view.ts'
-import { inParallel } from './in-parallel.ts'
-import type { StreamSource } from './stream-source.ts'
 import { StreamSync } from './stream-sync.ts'
-import type { Streams } from './streams.ts'
 import type { Table } from './table.ts'
-import type { Telemetry } from './telemetry.ts'
-import { timed } from './timed.ts'
 
 export interface StreamSyncsOptions {
   readonly table: Table

@@ -6,9 +6,9 @@ import {
   UpdateContinuousBackupsCommand,
 } from '@aws-sdk/client-dynamodb'
 import { type Clock, errorCode } from '@shardwise/core'
-import { ConsumerError, explained } from './errors.ts'
+import { ConsumerError, explained } from '../errors.ts'
+import type { Telemetry } from '../telemetry/telemetry.ts'
 import type { DynamoDB } from './items-table.ts'
-import type { Telemetry } from './telemetry.ts'
 
 /** The KCL's index by owner, in which a worker finds its leases without reading the whole table. */
 export const OWNER_INDEX = 'LeaseOwnerToLeaseKeyIndex'

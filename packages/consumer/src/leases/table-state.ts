@@ -1,5 +1,5 @@
 import type { Clock } from '@shardwise/core'
-import { ConsumerError } from './errors.ts'
+import { ConsumerError } from '../errors.ts'
 import { holderOf, type Lease, leaseFromItem } from './lease.ts'
 import type { Item, ItemChange } from './table.ts'
 

@@ -1,6 +1,6 @@
 import { ManualClock, seededRandom } from '@shardwise/core/testing'
 import { expect, test } from 'vitest'
-import { MemoryTable } from '../test/memory-table.ts'
+import { MemoryTable } from '../../test/memory-table.ts'
 import type { Item } from './table.ts'
 import { entryFromItem, WorkerPresence, type WorkerPresenceOptions } from './worker-entry.ts'
 

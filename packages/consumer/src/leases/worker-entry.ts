@@ -1,7 +1,7 @@
 import type { Clock, Random } from '@shardwise/core'
-import { ConsumerError } from './errors.ts'
+import { ConsumerError } from '../errors.ts'
+import { uuid } from '../uuid.ts'
 import type { Condition, Item, ItemChange, Table } from './table.ts'
-import { uuid } from './uuid.ts'
 
 /** Attributes that only Shardwise writes. */
 const PERIOD_MS = 'shardwisePeriodMs'

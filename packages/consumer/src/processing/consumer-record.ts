@@ -1,4 +1,4 @@
-import { ConsumerError } from './errors.ts'
+import { ConsumerError } from '../errors.ts'
 
 /** A user record, as the handler gets it. */
 export class ConsumerRecord {

@@ -10,8 +10,8 @@ import {
   TRIM_HORIZON,
 } from '@shardwise/records'
 import { describe, expect, test } from 'vitest'
-import { collectGarbage } from '../test/garbage.ts'
-import type { Placement } from './described-stream.ts'
+import { collectGarbage } from '../../test/garbage.ts'
+import type { Placement } from '../streams/described-stream.ts'
 import { type KinesisRecord, RecordBuffer } from './record-buffer.ts'
 
 interface Entry {

@@ -6,8 +6,8 @@ import {
   openAggregate,
   type Position,
 } from '@shardwise/records'
+import type { Placement } from '../streams/described-stream.ts'
 import { ConsumerRecord } from './consumer-record.ts'
-import type { Placement } from './described-stream.ts'
 
 /** A Kinesis record, as it was read. */
 export interface KinesisRecord {

@@ -1,7 +1,7 @@
 import { comparePositions, type Position, TRIM_HORIZON } from '@shardwise/records'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { collectGarbage } from '../test/garbage.ts'
+import { collectGarbage } from '../../test/garbage.ts'
 import { Watermark, type WatermarkEntry } from './watermark.ts'
 
 const at = (index: number): Position => ({ sequenceNumber: String(100 + (index >> 2)), subSequenceNumber: index & 3 })

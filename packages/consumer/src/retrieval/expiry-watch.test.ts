@@ -17,8 +17,8 @@ import {
   roomEvery,
   shardId,
   stop,
-} from '../test/reading.ts'
-import { Telemetry } from './telemetry.ts'
+} from '../../test/reading.ts'
+import { Telemetry } from '../telemetry/telemetry.ts'
 
 describe('records that may have expired unread are told of', () => {
   const told = (): (string | undefined)[] =>

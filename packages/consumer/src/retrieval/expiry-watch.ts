@@ -1,6 +1,6 @@
 import type { Clock } from '@shardwise/core'
-import { MIN_RETENTION_MS, type Retention } from './described-stream.ts'
-import type { StreamTelemetry } from './telemetry.ts'
+import { MIN_RETENTION_MS, type Retention } from '../streams/described-stream.ts'
+import type { StreamTelemetry } from '../telemetry/telemetry.ts'
 
 export interface ExpiryWatchOptions {
   readonly shardId: string

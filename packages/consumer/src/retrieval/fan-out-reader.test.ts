@@ -1,8 +1,8 @@
 import { settle } from '@shardwise/core/testing'
 import { describe, expect, test } from 'vitest'
-import { CHILD, DAY_MS, listed, ROOM, refusal, shardId } from '../test/reading.ts'
-import { ARN, clock, event, events, lastEvent, numbers, served, stop, subscribe } from '../test/subscribing.ts'
-import { ConsumerError } from './errors.ts'
+import { CHILD, DAY_MS, listed, ROOM, refusal, shardId } from '../../test/reading.ts'
+import { ARN, clock, event, events, lastEvent, numbers, served, stop, subscribe } from '../../test/subscribing.ts'
+import { ConsumerError } from '../errors.ts'
 import type { Reservation } from './read-ahead.ts'
 
 const FIVE_MINUTES = 300_000

@@ -5,7 +5,8 @@ import {
   type SubscribeToShardEventStream,
 } from '@aws-sdk/client-kinesis'
 import { classifyError, errorCode, type Kinesis } from '@shardwise/core'
-import { ConsumerError } from './errors.ts'
+import { ConsumerError } from '../errors.ts'
+import { timed } from '../timed.ts'
 import { FailureNotice } from './failure-notice.ts'
 import { Patience } from './patience.ts'
 import type { Reservation } from './read-ahead.ts'
@@ -14,7 +15,6 @@ import type { RegisteredConsumer } from './registered-consumer.ts'
 import { type ChildShard, childrenAtEnd, childrenIfGone, EndJudge } from './shard-children.ts'
 import type { ShardReader, ShardReaderOptions } from './shard-reader.ts'
 import type { SubscribePace } from './subscribe-pace.ts'
-import { timed } from './timed.ts'
 
 export interface FanOutReaderOptions extends ShardReaderOptions {
   /** Sends SubscribeToShard: over HTTP/2, for the service. */

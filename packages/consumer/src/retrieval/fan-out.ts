@@ -1,11 +1,11 @@
 import type { Kinesis } from '@shardwise/core'
+import type { ResolvedOptions } from '../options.ts'
+import type { StreamSource } from '../streams/stream-source.ts'
+import type { Telemetry } from '../telemetry/telemetry.ts'
 import { FanOutReader } from './fan-out-reader.ts'
-import type { ResolvedOptions } from './options.ts'
 import { RegisteredConsumer } from './registered-consumer.ts'
 import type { ReaderOf } from './shard-reader.ts'
-import type { StreamSource } from './stream-source.ts'
 import { SubscribePace } from './subscribe-pace.ts'
-import type { Telemetry } from './telemetry.ts'
 
 export interface FanOutOptions {
   readonly kinesis: Kinesis

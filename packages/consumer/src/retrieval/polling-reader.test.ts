@@ -14,7 +14,7 @@ import {
   refusal,
   shardId,
   stop,
-} from '../test/reading.ts'
+} from '../../test/reading.ts'
 import type { Reservation } from './read-ahead.ts'
 
 test('records are passed on in order, calls are spaced, and the end gives the children', async () => {

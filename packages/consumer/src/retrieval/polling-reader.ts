@@ -5,13 +5,13 @@ import {
   type _Record as ServiceRecord,
 } from '@aws-sdk/client-kinesis'
 import { backoffMs, classifyError, errorCode, orAborted, streamReference } from '@shardwise/core'
-import { ConsumerError } from './errors.ts'
+import { ConsumerError } from '../errors.ts'
+import { timed } from '../timed.ts'
 import { FailureNotice } from './failure-notice.ts'
 import { ReadPace } from './read-pace.ts'
 import { ReadingPlace } from './reading-place.ts'
 import { type ChildShard, childrenAtEnd, childrenIfGone, EndJudge } from './shard-children.ts'
 import type { ShardReader, ShardReaderOptions } from './shard-reader.ts'
-import { timed } from './timed.ts'
 
 const RETRY_BACKOFF = { baseMs: 400, maxMs: 20_000 }
 /** While the size of records isn't known, few are asked for: aggregates may have this, and much more. */

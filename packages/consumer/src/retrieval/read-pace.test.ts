@@ -1,7 +1,7 @@
 import { seededRandom } from '@shardwise/core/testing'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { type Polled, type Poller, pollTogether } from '../test/polled-shard.ts'
+import { type Polled, type Poller, pollTogether } from '../../test/polled-shard.ts'
 import { ReadPace } from './read-pace.ts'
 
 const MiB = 2 ** 20

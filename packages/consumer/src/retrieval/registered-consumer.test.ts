@@ -1,9 +1,9 @@
 import { type Kinesis, silentLogger } from '@shardwise/core'
 import { ManualClock, settle } from '@shardwise/core/testing'
 import { beforeEach, describe, expect, test } from 'vitest'
-import { refusal } from '../test/reading.ts'
+import { refusal } from '../../test/reading.ts'
+import { type ConsumerEvent, Telemetry } from '../telemetry/telemetry.ts'
 import { RegisteredConsumer, type RegisteredConsumerOptions } from './registered-consumer.ts'
-import { type ConsumerEvent, Telemetry } from './telemetry.ts'
 
 const STREAM_ARN = 'arn:aws:kinesis:eu-west-1:123456789012:stream/flights'
 const arnOf = (created: number): string => `${STREAM_ARN}/consumer/delays:${created}`

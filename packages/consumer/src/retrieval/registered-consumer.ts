@@ -14,9 +14,9 @@ import {
   orAborted,
   type Random,
 } from '@shardwise/core'
-import { ConsumerError } from './errors.ts'
-import { shardsOf } from './shard-list.ts'
-import type { StreamTelemetry } from './telemetry.ts'
+import { ConsumerError } from '../errors.ts'
+import { shardsOf } from '../streams/shard-list.ts'
+import type { StreamTelemetry } from '../telemetry/telemetry.ts'
 
 export interface RegisteredConsumerOptions {
   readonly kinesis: Kinesis

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { CHILD, shardId } from '../test/reading.ts'
+import { CHILD, shardId } from '../../test/reading.ts'
 import { EndJudge } from './shard-children.ts'
 
 const on = { goesOn: true, children: [], millisBehindLatest: 0 }

@@ -1,7 +1,7 @@
 import type { ChildShard as ServiceChildShard } from '@aws-sdk/client-kinesis'
 import { type Clock, type Kinesis, orAborted, type Shard } from '@shardwise/core'
 import { type HashRange, parseHashKey } from '@shardwise/records'
-import { shardsOf } from './shard-list.ts'
+import { shardsOf } from '../streams/shard-list.ts'
 import type { SharedListing } from './shared-listing.ts'
 
 /** A shard that goes on where another ended. */

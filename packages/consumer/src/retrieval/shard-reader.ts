@@ -1,11 +1,11 @@
 import type { Clock, Kinesis, Random } from '@shardwise/core'
 import type { Position } from '@shardwise/records'
-import type { Retention } from './described-stream.ts'
+import type { KinesisRecord } from '../processing/record-buffer.ts'
+import type { Retention } from '../streams/described-stream.ts'
+import type { StreamTelemetry } from '../telemetry/telemetry.ts'
 import type { ShardReadAhead } from './read-ahead.ts'
-import type { KinesisRecord } from './record-buffer.ts'
 import type { ChildShard } from './shard-children.ts'
 import type { SharedListing } from './shared-listing.ts'
-import type { StreamTelemetry } from './telemetry.ts'
 
 /** Reads one shard, in order and without a gap, as fast as there is room. */
 export interface ShardReader {

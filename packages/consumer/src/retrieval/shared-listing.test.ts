@@ -1,7 +1,7 @@
 import type { Kinesis } from '@shardwise/core'
 import { ManualClock, settle } from '@shardwise/core/testing'
 import { beforeEach, expect, test } from 'vitest'
-import { listed, refusal } from '../test/reading.ts'
+import { listed, refusal } from '../../test/reading.ts'
 import { SharedListing } from './shared-listing.ts'
 
 let clock: ManualClock

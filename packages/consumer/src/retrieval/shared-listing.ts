@@ -1,5 +1,5 @@
 import { type Clock, type Kinesis, orAborted, type Shard } from '@shardwise/core'
-import { shardsOf } from './shard-list.ts'
+import { shardsOf } from '../streams/shard-list.ts'
 
 /** An answer may be so old for who asks next. */
 const FRESH_MS = 1_000

@@ -7,7 +7,7 @@ import {
   orAborted,
   type Random,
 } from '@shardwise/core'
-import { within } from './waiting.ts'
+import { within } from '../waiting.ts'
 
 /** How long the stream keeps its records. */
 export interface Retention {

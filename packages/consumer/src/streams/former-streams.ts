@@ -1,11 +1,11 @@
 import type { Clock } from '@shardwise/core'
-import { Chore } from './chore.ts'
-import type { FleetView } from './fleet-view.ts'
-import { inParallel } from './in-parallel.ts'
-import { unchanged } from './lease-changes.ts'
+import { Chore } from '../chore.ts'
+import { inParallel } from '../in-parallel.ts'
+import type { FleetView } from '../leases/fleet-view.ts'
+import { unchanged } from '../leases/lease-changes.ts'
+import type { Table } from '../leases/table.ts'
+import type { Telemetry } from '../telemetry/telemetry.ts'
 import type { Streams } from './streams.ts'
-import type { Table } from './table.ts'
-import type { Telemetry } from './telemetry.ts'
 
 export interface FormerStreamsOptions {
   readonly table: Table

@@ -1,5 +1,5 @@
 import { errorCode, type Kinesis, type ListShardsOptions, listShards, type Shard } from '@shardwise/core'
-import { ConsumerError } from './errors.ts'
+import { ConsumerError } from '../errors.ts'
 
 /**
  * Lists the stream's shards.

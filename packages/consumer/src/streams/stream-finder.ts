@@ -1,8 +1,8 @@
 import { ListStreamsCommand } from '@aws-sdk/client-kinesis'
 import { type Clock, describeStream, type Kinesis, orAborted, type Random } from '@shardwise/core'
-import { askAgain } from './ask-again.ts'
-import { ConsumerError } from './errors.ts'
-import { type InitialPosition, isInitialPosition } from './shard-sync.ts'
+import { askAgain } from '../ask-again.ts'
+import { ConsumerError } from '../errors.ts'
+import { type InitialPosition, isInitialPosition } from '../leases/shard-sync.ts'
 import { streamIdentifier } from './stream-source.ts'
 import { STREAM_CALL_BACKOFF, StreamTags } from './stream-tags.ts'
 

@@ -1,4 +1,4 @@
-import type { InitialPosition } from './shard-sync.ts'
+import type { InitialPosition } from '../leases/shard-sync.ts'
 
 /** One stream that the application reads. */
 export interface StreamSource {

@@ -1,6 +1,6 @@
 import { ListTagsForStreamCommand } from '@aws-sdk/client-kinesis'
 import { type Clock, type Kinesis, orAborted, type Random } from '@shardwise/core'
-import { askAgain } from './ask-again.ts'
+import { askAgain } from '../ask-again.ts'
 
 export interface StreamTagsOptions {
   readonly kinesis: Kinesis

@@ -1,9 +1,9 @@
 import { type Kinesis, silentLogger } from '@shardwise/core'
 import { ManualClock, settle } from '@shardwise/core/testing'
 import { beforeEach, describe, expect, test } from 'vitest'
+import { type ConsumerEvent, Telemetry } from '../telemetry/telemetry.ts'
 import type { FoundStream, StreamSelection } from './stream-finder.ts'
 import { oneStream, SeveralStreams, type SeveralStreamsOptions } from './streams.ts'
-import { type ConsumerEvent, Telemetry } from './telemetry.ts'
 
 const arn = (name: string): string => `arn:aws:kinesis:eu-central-1:1:stream/${name}`
 const refusal = (name: string): Error => Object.assign(new Error(name), { name })

@@ -1,9 +1,9 @@
 import { type Clock, errorCode, type Kinesis, type Random } from '@shardwise/core'
-import type { InitialPosition } from './shard-sync.ts'
+import type { InitialPosition } from '../leases/shard-sync.ts'
+import type { Telemetry } from '../telemetry/telemetry.ts'
+import { Wakeup } from '../waiting.ts'
 import { type ChosenStream, type FailedStream, identify, StreamFinder, type StreamSelection } from './stream-finder.ts'
 import type { StreamSource } from './stream-source.ts'
-import type { Telemetry } from './telemetry.ts'
-import { Wakeup } from './waiting.ts'
 
 /** The streams that the application reads now. */
 export interface Streams {

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { resolveStreamOptions } from './read-options.ts'
 
-const page = readFileSync(new URL('../../../docs/reading-without-leases.md', import.meta.url), 'utf8')
+const page = readFileSync(new URL('../../../../docs/reading-without-leases.md', import.meta.url), 'utf8')
 const source = readFileSync(new URL('./read-options.ts', import.meta.url), 'utf8')
 
 const rows = page

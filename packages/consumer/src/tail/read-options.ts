@@ -15,8 +15,8 @@ import {
   type Random,
   systemClock,
 } from '@shardwise/core'
-import type { ConsumerRecord } from './consumer-record.ts'
-import { type InitialPosition, isInitialPosition } from './shard-sync.ts'
+import { type InitialPosition, isInitialPosition } from '../leases/shard-sync.ts'
+import type { ConsumerRecord } from '../processing/consumer-record.ts'
 
 /** What {@link readShard} and {@link readStream} have in common. */
 export interface ReadOptions {

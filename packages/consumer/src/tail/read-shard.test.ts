@@ -1,7 +1,7 @@
 import { silentLogger } from '@shardwise/core'
 import { ManualClock, seededRandom } from '@shardwise/core/testing'
 import { beforeEach, describe, expect, test } from 'vitest'
-import { ModelledKinesis, refusal, shardIdOf } from '../test/modelled-kinesis.ts'
+import { ModelledKinesis, refusal, shardIdOf } from '../../test/modelled-kinesis.ts'
 import type { ReadShardOptions, Records } from './read-options.ts'
 import { readShard } from './read-shard.ts'
 

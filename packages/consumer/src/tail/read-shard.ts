@@ -1,6 +1,6 @@
 import { errorCode } from '@shardwise/core'
 import { AT_TIMESTAMP, type Position, TRIM_HORIZON } from '@shardwise/records'
-import { ConsumerError } from './errors.ts'
+import { ConsumerError } from '../errors.ts'
 import {
   isRecordPlace,
   type ReadShardOptions,

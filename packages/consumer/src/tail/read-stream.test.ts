@@ -3,7 +3,7 @@ import { type Logger, silentLogger } from '@shardwise/core'
 import { ManualClock, seededRandom, settle } from '@shardwise/core/testing'
 import { AGGREGATE_MAGIC } from '@shardwise/records'
 import { beforeEach, describe, expect, test } from 'vitest'
-import { ModelledKinesis, refusal, shardIdOf } from '../test/modelled-kinesis.ts'
+import { ModelledKinesis, refusal, shardIdOf } from '../../test/modelled-kinesis.ts'
 import type { ReadStreamOptions, Records } from './read-options.ts'
 import { readStream } from './read-stream.ts'
 

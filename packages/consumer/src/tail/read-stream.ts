@@ -1,12 +1,12 @@
 import { backoffMs, orAborted } from '@shardwise/core'
 import { AT_TIMESTAMP, TRIM_HORIZON } from '@shardwise/records'
-import { ConsumerError } from './errors.ts'
+import { ConsumerError } from '../errors.ts'
+import type { InitialPosition } from '../leases/shard-sync.ts'
+import { Wakeup } from '../waiting.ts'
 import { type ReadStreamOptions, type Records, resolveStreamOptions } from './read-options.ts'
 import { ReadingOrder, type Turn } from './reading-order.ts'
 import { RecordIterator } from './record-iterator.ts'
-import type { InitialPosition } from './shard-sync.ts'
 import { LISTING_BACKOFF, type Listing, startMsOf, Tail } from './tail.ts'
-import { Wakeup } from './waiting.ts'
 
 /**
  * Reads all user records of a stream, without leases: for tests, debugging and small tools. All shards are read at once, each

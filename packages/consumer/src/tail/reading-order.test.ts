@@ -1,8 +1,8 @@
 import { FULL_HASH_RANGE, type HashRange, splitEvenly } from '@shardwise/records'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import type { ChildShard } from '../retrieval/shard-children.ts'
 import { ReadingOrder } from './reading-order.ts'
-import type { ChildShard } from './shard-children.ts'
 
 const [LOW, HIGH] = splitEvenly(2) as [HashRange, HashRange]
 

@@ -1,6 +1,6 @@
 import { FULL_HASH_RANGE, findHoles, type HashRange } from '@shardwise/records'
-import { compareShardIds } from './lease.ts'
-import type { ChildShard } from './shard-children.ts'
+import { compareShardIds } from '../leases/lease.ts'
+import type { ChildShard } from '../retrieval/shard-children.ts'
 
 /** A shard whose turn to be read has come. */
 export interface Turn extends ChildShard {

@@ -1,7 +1,7 @@
 import type { Clock } from '@shardwise/core'
-import type { ConsumerRecord } from './consumer-record.ts'
-import { ConsumerError } from './errors.ts'
-import { type KinesisRecord, RecordBuffer, type RecordBufferOptions } from './record-buffer.ts'
+import { ConsumerError } from '../errors.ts'
+import type { ConsumerRecord } from '../processing/consumer-record.ts'
+import { type KinesisRecord, RecordBuffer, type RecordBufferOptions } from '../processing/record-buffer.ts'
 
 export interface TailShardOptions
   extends Pick<RecordBufferOptions, 'stream' | 'shardId' | 'hashRange' | 'checkpoint' | 'placement'> {

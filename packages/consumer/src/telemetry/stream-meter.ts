@@ -1,8 +1,8 @@
 import type { Attributes } from '@opentelemetry/api'
 import { errorCode } from '@shardwise/core'
+import { streamName } from '../streams/stream-source.ts'
 import type { Instruments } from './instruments.ts'
 import { APPLICATION, ERROR_TYPE, REASON, SHARD_ID, STREAM_NAME, WORKER } from './metrics.ts'
-import { streamName } from './stream-source.ts'
 import type { StreamEvent } from './telemetry.ts'
 
 /**
