@@ -45,7 +45,8 @@ function named(text: string, pattern: RegExp): string[] {
 const SOURCES = ['consumer', 'producer', 'core']
   .flatMap((name) => {
     const folder = `packages/${name}/src`
-    return readdirSync(join(root, folder)).map((file) => page(join(folder, file)))
+    const files = readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
+    return files.filter((file) => file.endsWith('.ts')).map((file) => page(join(folder, file)))
   })
   .join('\n')
 
@@ -164,7 +165,7 @@ describe('cost', () => {
     const beats = (workers + 1) * perSecond(failoverTime / 2)
     const looks = [
       ...named(SOURCES, /^const (?:MAX_INDEX|MAX_LOCK)_INTERVAL_MS = ([\d_]+)$/gm),
-      ...named(source('reported-load.ts'), /^const LOOK_INTERVAL_MS = ([\d_]+)$/gm),
+      ...named(source('leases/reported-load.ts'), /^const LOOK_INTERVAL_MS = ([\d_]+)$/gm),
     ]
     expect(looks).toHaveLength(3)
     const perFollower = looks.reduce((sum, ms) => sum + perSecond(Number(ms.replaceAll('_', ''))), 0)

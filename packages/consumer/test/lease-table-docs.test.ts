@@ -43,7 +43,7 @@ test('the page names every attribute that the KCL was seen to write, and all of 
   const { attributeTypes } = JSON.parse(
     readFileSync(new URL('../test-vectors/kcl-lease-tables.json', import.meta.url), 'utf8'),
   ) as { attributeTypes: Record<string, Record<string, string>> }
-  const sources = ['lease.ts', 'worker-entry.ts', 'leader-lock.ts'].map((file) =>
+  const sources = ['leases/lease.ts', 'leases/worker-entry.ts', 'leases/leader-lock.ts'].map((file) =>
     readFileSync(new URL(`../src/${file}`, import.meta.url), 'utf8'),
   )
   const ours = sources.flatMap((source) => [...source.matchAll(/'(shardwise\w+)'/g)].map(([, name]) => name!))
