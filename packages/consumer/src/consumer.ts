@@ -1,36 +1,24 @@
-import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
-import {
-  backoffMs,
-  classifyError,
-  createFanOutClient,
-  createKinesisClient,
-  errorCode,
-  type Kinesis,
-} from '@shardwise/core'
+import { checkOptions, nonEmptyString } from '@shardwise/core'
 import type { Position } from '@shardwise/records'
+import { Connections } from './connections.ts'
 import { createFleet } from './create-fleet.ts'
 import { ConsumerError } from './errors.ts'
 import type { Fleet } from './leases/fleet.ts'
-import type { DynamoDB } from './leases/items-table.ts'
 import { holderOf, isFinished } from './leases/lease.ts'
-import { openTable } from './leases/open-table.ts'
+import { type ResetLease, resetApplication } from './leases/reset.ts'
+import { checkResetOptions, type ResetOptions } from './leases/reset-options.ts'
 import { type ConsumerOptions, type ResolvedOptions, resolveOptions } from './options.ts'
-import type { EachRecord } from './processing/handler-pool.ts'
-import type { ShardConsumer, ShardStatus } from './processing/shard-consumer.ts'
-import { FanOut } from './retrieval/fan-out.ts'
-import { shardsOf } from './streams/shard-list.ts'
-import { StreamFinder } from './streams/stream-finder.ts'
-import { oneStream, SeveralStreams, type Streams } from './streams/streams.ts'
+import type { ConsumerRecord } from './processing/consumer-record.ts'
+import { watchLoop } from './processing/loop-watch.ts'
+import { covers, type Pausable, Pauses } from './processing/pauses.ts'
+import { RecordStream } from './processing/record-stream.ts'
+import type { ShardConsumer } from './processing/shard-consumer.ts'
+import type { ShardStatus } from './processing/shard-status.ts'
+import { checkHandlers, type Handlers } from './run-options.ts'
+import { SeveralStreams, type Streams } from './streams/streams.ts'
+import { RecordIterator } from './tail/record-iterator.ts'
 import { ConsumerMeter } from './telemetry/consumer-meter.ts'
 import { Telemetry } from './telemetry/telemetry.ts'
-import { timedCalls } from './timed-calls.ts'
-
-/** What {@link Consumer.run} does with records. */
-export interface Handlers {
-  readonly eachRecord: EachRecord
-  /** Aborting it is the same as {@link Consumer.close}. */
-  readonly signal?: AbortSignal | undefined
-}
 
 /** One lease of the application, whoever holds it. */
 export interface LeaseStatus {
@@ -46,6 +34,15 @@ export interface LeaseStatus {
 
 export interface ConsumerStatus {
   readonly worker: string
+  /** It runs, and its loops turn. Not whether AWS can be reached: to start the process anew wouldn't mend that. For liveness probes. */
+  readonly live: boolean
+  /**
+   * It holds the leases that are its own, and every shard that it reads is at most `readyLagMs` behind the tip. For readiness probes and
+   * rolling updates.
+   */
+  readonly ready: boolean
+  /** It is live, and none of its shards has stopped. For alerts. */
+  readonly healthy: boolean
   readonly leader: boolean
   /** The streams that the application reads, by name or ARN. */
   readonly streams: readonly string[]
@@ -64,23 +61,28 @@ export interface ConsumerStatus {
  *
  * Each record is delivered at least once. It comes again after a crash, from the last checkpoint on, and when its handler fails.
  *
+ * @typeParam Value what `record.value` is: what the option `codec` makes of a record's data
+ *
  * @example
  * const consumer = new Consumer({ application: 'delays', stream: 'flights' })
  * process.once('SIGTERM', () => consumer.close())
  * await consumer.run({ eachRecord: async (record) => save(record.partitionKey, record.json()) })
  */
-export class Consumer {
+export class Consumer<Value = undefined> {
   readonly #options: ResolvedOptions
+  readonly #pauses = new Pauses()
   #telemetry: Telemetry
   readonly #closing = new AbortController()
   readonly #hurry = new AbortController()
   #streams: Streams | undefined
   #fleet: Fleet<ShardConsumer> | undefined
   #running: Promise<void> | undefined
+  /** What resets or deregisters. */
+  #isBusy = false
   #isOver = false
 
   /** @throws {OptionError} for an option that is unknown, missing, or not what it must be */
-  constructor(options: ConsumerOptions) {
+  constructor(options: ConsumerOptions<Value>) {
     this.#options = resolveOptions(options)
     const { logger, onEvent, application, workerId } = this.#options
     this.#telemetry = new Telemetry(logger, onEvent, { application, worker: workerId })
@@ -89,46 +91,114 @@ export class Consumer {
   /**
    * Consumes until {@link close}; then resolves. The process can exit afterwards.
    *
-   * @throws {ConsumerError} `ERR_STREAM`, `ERR_TABLE`, `ERR_CONSUMER` or `ERR_ACCESS` for what trying again can't mend; `ERR_STATE` if it runs
-   *   or ran before, or another worker has started under its `workerId`
+   * @throws {OptionError} for what it doesn't know
+   * @throws {ConsumerError} `ERR_STREAM`, `ERR_TABLE`, `ERR_CONSUMER` or `ERR_ACCESS` for what trying again can't mend; `ERR_STOPPED` if a
+   *   shard has stopped and `onStop` is `exit`; `ERR_STATE` if it runs or ran before, or another worker has started under its `workerId`
+   *
+   * @example
+   * await consumer.run({ eachBatch: (records) => insertAll(records.map((record) => record.json())), maxRecords: 200, maxWaitMs: 1_000 })
    */
-  run(handlers: Handlers): Promise<void> {
-    if (typeof handlers?.eachRecord !== 'function') {
-      return Promise.reject(
-        new ConsumerError('ERR_STATE', 'run() expects a handler: { eachRecord: (record, { signal }) => … }.'),
+  async run(handlers: Handlers<Value>): Promise<void> {
+    checkHandlers(handlers)
+    await this.#begin(handlers, this.#options)
+  }
+
+  /**
+   * The records, one after the other, for a loop: the one in hand is finished when the loop asks for the next. Of a shard one at a time,
+   * with a turn for each shard; for more at once there is {@link run}. The consumer runs as long as the loop does: leaving it
+   * (`break`, `return`, `throw`) closes the consumer, and the record in hand comes again elsewhere; {@link close} ends it.
+   * `concurrency`, `ordering` and retries have no say here.
+   *
+   * @param options.signal aborting it is the same as {@link close}
+   * @throws what {@link run} rejects with, from `next()`; {@link ConsumerError} `ERR_STATE` with `checkpointing: 'manual'`
+   *
+   * @example
+   * for await (const record of consumer.records()) await save(record.partitionKey, record.json())
+   */
+  records({
+    signal,
+  }: {
+    readonly signal?: AbortSignal | undefined
+  } = {}): AsyncIterableIterator<ConsumerRecord<Value>, undefined> {
+    if (this.#options.checkpointing === 'manual') {
+      throw new ConsumerError(
+        'ERR_STATE',
+        "records() makes checkpoints of what the loop has moved on from: expected checkpointing 'automatic', got 'manual'.",
       )
     }
-    if (this.#running !== undefined || this.#closing.signal.aborted) {
-      const got = this.#running === undefined ? 'it was closed before' : 'it has run already'
-      return Promise.reject(
-        new ConsumerError('ERR_STATE', `A consumer runs once, and ${got}. Make a new Consumer to run again.`),
-      )
-    }
-    this.#running = this.#run(handlers).finally(() => {
-      this.#isOver = true
-    })
-    return this.#running
+    const options: ResolvedOptions = { ...this.#options, concurrency: 1, ordering: 'shard' }
+    return new RecordIterator(
+      new RecordStream<Value>({
+        run: (eachRecord) => this.#begin({ eachRecord, signal }, options),
+        isHeld: ({ stream, shardId }) => this.#shards({ stream, shardId }).some((shard) => shard.isHeld()),
+        close: async () => {
+          this.#hurry.abort()
+          await this.#close()
+        },
+      }),
+    )
   }
 
   /**
    * Stops gracefully: takes no new records, finishes those in hand, writes the checkpoints, and gives the leases back, so that
-   * other workers go on at once. Handlers that take longer than `closeTimeout` are aborted. Resolves when all that is done; may
-   * be called again.
+   * other workers go on at once. Handlers and hooks that take longer than `closeTimeout` are aborted. Resolves when all that is done. A
+   * second call while the first is under way waits for them no longer: it aborts them.
    *
    * @param options.signal aborted: wait for handlers no longer
    */
   async close({ signal }: { readonly signal?: AbortSignal } = {}): Promise<void> {
+    if (this.#closing.signal.aborted && !this.#isOver) this.#hurry.abort()
     const hurry = (): void => this.#hurry.abort()
     signal?.addEventListener('abort', hurry, { once: true })
     if (signal?.aborted) hurry()
-    this.#closing.abort(new ConsumerError('ERR_CLOSED', 'The consumer is being closed.'))
-    // Why it failed is told where run() is awaited.
-    await this.#running?.catch(() => undefined)
+    await this.#close()
     signal?.removeEventListener('abort', hurry)
   }
 
   [Symbol.asyncDispose](): Promise<void> {
-    return this.close()
+    return this.#close()
+  }
+
+  /**
+   * Begins nothing new, and tries nothing again, of all shards, of a stream's, or of one: what is in hand is finished, and the leases
+   * are kept. Shards that are taken up later are meant too. Reading goes on until the memory for it is full.
+   *
+   * @throws {OptionError} for what it doesn't know
+   */
+  pause(which: Pausable = {}): void {
+    this.#setPaused(which, true)
+  }
+
+  /**
+   * Goes on after {@link pause}; what was last said of a shard counts. A shard that has stopped is tried again at once.
+   *
+   * @throws {OptionError} for what it doesn't know
+   */
+  resume(which: Pausable = {}): void {
+    this.#setPaused(which, false)
+    for (const shard of this.#shards(which)) shard.retry()
+  }
+
+  /**
+   * Moves the application, or some of its shards, to another place of the stream: what lies behind it is handled once more. Refused
+   * while workers of the application live, which is watched for somewhat longer than `failoverTime`.
+   *
+   * @returns the leases that were moved
+   * @throws {OptionError} for what it doesn't know
+   * @throws {ConsumerError} `ERR_STATE` while workers live, unless it is forced, or while this one runs; `ERR_STREAM` for a shard or stream
+   *   that doesn't exist; `ERR_RECORD` for a sequence number that isn't of its shard
+   *
+   * @example
+   * await consumer.reset({ to: { timestamp: new Date('2026-03-01T06:00:00Z') } })
+   */
+  async reset(options: ResetOptions): Promise<ResetLease[]> {
+    checkResetOptions(options)
+    const telemetry = this.#telemetry
+    return await this.#alone('reset()', options.signal, async (connections) => {
+      const [table, streams] = [await connections.table(), await connections.streams(() => {})]
+      const { kinesis } = connections
+      return await resetApplication(options, { ...this.#options, table, kinesis, sources: streams.sources, telemetry })
+    })
   }
 
   /**
@@ -140,43 +210,22 @@ export class Consumer {
    * @returns the streams, by name or ARN, that had such a consumer
    * @throws {ConsumerError} `ERR_STATE` while this one runs; `ERR_STREAM` or `ERR_ACCESS` for what trying again can't mend
    */
-  async deregister({
-    signal = new AbortController().signal,
-  }: {
-    readonly signal?: AbortSignal
-  } = {}): Promise<string[]> {
-    if (this.#running !== undefined && !this.#isOver) {
-      throw new ConsumerError(
-        'ERR_STATE',
-        'The consumer runs: expected that it, and every other worker of the application, is closed before deregister().',
-      )
-    }
-    const { kinesisConfig } = this.#options
-    const own = this.#options.kinesis === undefined ? createKinesisClient(kinesisConfig) : undefined
-    const kinesis = timedCalls(this.#options.kinesis ?? own!, this.#options.clock)
-    try {
-      const deregistered: string[] = []
-      for (const stream of await this.#chosenStreams(kinesis, signal)) {
-        const source = { stream, identifier: undefined, initialPosition: this.#options.initialPosition }
-        const consumer = this.#fanOut(kinesis, kinesis, true).consumerOf(source)
-        const was = await this.#whenReachable(`deregistering the consumer of ${stream}`, signal, () =>
-          consumer.deregister(signal),
-        )
-        if (was) deregistered.push(stream)
-      }
-      return deregistered
-    } finally {
-      own?.destroy()
-    }
+  async deregister({ signal }: { readonly signal?: AbortSignal } = {}): Promise<string[]> {
+    return await this.#alone('deregister()', signal, (connections) => connections.deregister())
   }
 
-  /** What this worker holds, and what it knows of the others. */
+  /** How this worker is, what it holds, and what it knows of the others. */
   status(): ConsumerStatus {
+    const shards = this.#shards({}).map((shard) => shard.status())
+    const live = this.#running !== undefined && !this.#isOver && (this.#fleet?.isLive ?? true)
     return {
       worker: this.#options.workerId,
+      live,
+      ready: live && (this.#fleet?.isSettled ?? false) && shards.every((shard) => this.#isReady(shard)),
+      healthy: live && shards.every(({ stopped }) => stopped === undefined),
       leader: this.#fleet?.isLeader ?? false,
       streams: (this.#streams?.sources ?? []).map(({ stream }) => stream),
-      shards: (this.#fleet?.shards ?? []).map((shard) => shard.status()),
+      shards,
       leases: (this.#fleet?.leases ?? []).map((lease) => ({
         stream: this.#streams?.find(lease.streamIdentifier)?.stream,
         shardId: lease.shardId,
@@ -188,72 +237,113 @@ export class Consumer {
     }
   }
 
-  async #run({ eachRecord, signal }: Handlers): Promise<void> {
-    const close = (): void => this.#closing.abort(signal?.reason)
-    signal?.addEventListener('abort', close, { once: true })
-    if (signal?.aborted) close()
-    const { kinesisConfig, dynamodbConfig, application, workerId, logger, onEvent } = this.#options
-    const meter = new ConsumerMeter({ application, workerId, status: () => this.status() })
-    this.#telemetry = new Telemetry(logger, onEvent, { application, worker: workerId }, meter)
-    const ownKinesis = this.#options.kinesis === undefined ? createKinesisClient(kinesisConfig) : undefined
-    const ownDynamodb = this.#options.dynamodb === undefined ? this.#createDynamoDB(dynamodbConfig) : undefined
-    const ownSubscriber =
-      ownKinesis !== undefined && this.#options.retrieval === 'fanOut' ? createFanOutClient(kinesisConfig) : undefined
-    const kinesis = timedCalls(this.#options.kinesis ?? ownKinesis!, this.#options.clock)
+  #isReady({ state, millisBehindLatest }: ShardStatus): boolean {
+    if (state !== 'reading') return state !== 'starting'
+    return millisBehindLatest !== undefined && millisBehindLatest <= this.#options.readyLagMs
+  }
+
+  #shards(which: Pausable): readonly ShardConsumer[] {
+    return (this.#fleet?.shards ?? []).filter((shard) => covers(which, shard))
+  }
+
+  #setPaused(which: Pausable, paused: boolean): void {
+    checkOptions<Pausable>(paused ? 'pause' : 'resume', which, { stream: nonEmptyString, shardId: nonEmptyString })
+    this.#pauses.set(which, paused)
+    for (const shard of this.#shards(which)) shard.pauseChanged()
+  }
+
+  async #close(): Promise<void> {
+    this.#closing.abort(new ConsumerError('ERR_CLOSED', 'The consumer is being closed.'))
+    // Why it failed is told where run() is awaited.
+    await this.#running?.catch(() => undefined)
+  }
+
+  /** Does what can't be done beside a run of this consumer. */
+  async #alone<T>(
+    call: string,
+    signal: AbortSignal = new AbortController().signal,
+    work: (connections: Connections) => Promise<T>,
+  ): Promise<T> {
+    if (this.#isBusy || (this.#running !== undefined && !this.#isOver)) {
+      throw new ConsumerError(
+        'ERR_STATE',
+        `The consumer runs: expected that it, and every other worker of the application, is closed before ${call}.`,
+      )
+    }
+    this.#isBusy = true
+    const connections = new Connections(this.#options, this.#telemetry, signal)
     try {
-      await this.#consume(eachRecord, {
-        kinesis,
-        subscriber: ownSubscriber ?? kinesis,
-        dynamodb: this.#options.dynamodb ?? ownDynamodb!,
-      })
+      return await work(connections)
     } catch (error) {
-      const { aborted, reason } = this.#closing.signal
-      if (!aborted || (error instanceof ConsumerError && error !== reason)) throw this.#explain(error)
+      throw connections.explain(error)
     } finally {
-      signal?.removeEventListener('abort', close)
-      meter.close()
-      ownSubscriber?.destroy()
-      ownKinesis?.destroy()
-      ownDynamodb?.destroy()
+      this.#isBusy = false
+      connections.close()
     }
   }
 
-  #createDynamoDB(config: ResolvedOptions['dynamodbConfig']): DynamoDBClient {
-    const { failoverTime } = this.#options
-    return new DynamoDBClient({
-      // The lease holder tries again itself, as long as the lease lives: an answer that comes later is of no use.
-      maxAttempts: 1,
-      requestHandler: {
-        connectionTimeout: Math.max(1_000, failoverTime / 3),
-        requestTimeout: Math.max(1_000, failoverTime / 3),
-        throwOnRequestTimeout: true,
-      },
-      ...config,
+  async #begin<Given>(handlers: Handlers<Given>, options: ResolvedOptions): Promise<void> {
+    if (this.#running !== undefined || this.#closing.signal.aborted || this.#isBusy) {
+      const got = this.#isBusy
+        ? 'it is being reset'
+        : this.#running === undefined
+          ? 'it was closed before'
+          : 'it has run already'
+      throw new ConsumerError('ERR_STATE', `A consumer runs once, and ${got}. Make a new Consumer to run again.`)
+    }
+    this.#running = this.#run(handlers, options).finally(() => {
+      this.#isOver = true
     })
+    await this.#running
   }
 
-  async #consume(eachRecord: EachRecord, { kinesis, subscriber, dynamodb }: Clients): Promise<void> {
-    const options = this.#options
+  async #run<Given>(handlers: Handlers<Given>, options: ResolvedOptions): Promise<void> {
+    const { signal } = handlers
+    const close = (): void => this.#closing.abort(signal?.reason)
+    signal?.addEventListener('abort', close, { once: true })
+    if (signal?.aborted) close()
+    const { application, workerId, logger, onEvent } = options
+    const meter = new ConsumerMeter({ application, workerId, status: () => this.status() })
+    this.#telemetry = new Telemetry(logger, onEvent, { application, worker: workerId }, meter)
+    const connections = new Connections(options, this.#telemetry, this.#closing.signal)
+    try {
+      await this.#consume(handlers, options, connections)
+    } catch (error) {
+      const { aborted, reason } = this.#closing.signal
+      if (!aborted || (error instanceof ConsumerError && error !== reason)) throw connections.explain(error)
+    } finally {
+      signal?.removeEventListener('abort', close)
+      meter.close()
+      connections.close()
+    }
+  }
+
+  async #consume<Given>(handlers: Handlers<Given>, options: ResolvedOptions, connections: Connections): Promise<void> {
     const telemetry = this.#telemetry
+    const { clock, failoverTime } = options
     const signal = this.#closing.signal
-    const streams = await this.#findStreams(kinesis, signal)
+    const streams = await connections.streams(() => this.#fleet?.wake())
     this.#streams = streams
-    const fanOut = options.retrieval === 'fanOut' ? this.#fanOut(kinesis, subscriber, !streams.areSeveral) : undefined
-    // One of several streams that may not be read is no reason to stop reading the others.
-    if (fanOut !== undefined && !streams.areSeveral) await fanOut.consumerOf(streams.sources[0]!).arn(signal)
-    const table = await this.#whenReachable('opening the table', signal, () =>
-      openTable({ ...options, dynamodb, telemetry }, signal),
-    )
-    const fleet = createFleet(eachRecord, {
+    const fanOut = await connections.fanOut(streams)
+    const table = await connections.table()
+    const { kinesis } = connections
+    const { fleet, pool } = createFleet(handlers, {
       table,
       kinesis,
       streams,
       options,
       telemetry,
+      pauses: this.#pauses,
       ...(fanOut && { readersOf: fanOut.readersOf }),
     })
     this.#fleet = fleet
-    const watching = streams instanceof SeveralStreams ? streams.watch(signal) : undefined
+    const over = new AbortController()
+    const { handlerName } = pool
+    const loopWatch = { clock, failoverTime, telemetry, handler: handlerName, lastRecord: () => pool.lastRecord }
+    const watching = [
+      watchLoop(loopWatch, over.signal),
+      ...(streams instanceof SeveralStreams ? [streams.watch(signal)] : []),
+    ]
     const hurry = (): void => {
       for (const shard of fleet.shards) shard.hurry()
     }
@@ -264,75 +354,8 @@ export class Consumer {
       if (this.#hurry.signal.aborted) hurry()
       await fleet.stop()
       this.#closing.abort()
-      await watching
+      over.abort()
+      await Promise.all(watching)
     }
-  }
-
-  async #chosenStreams(kinesis: Kinesis, signal: AbortSignal): Promise<readonly string[]> {
-    const { stream, streams } = this.#options
-    if (stream !== undefined) return [stream]
-    const finder = new StreamFinder({ ...this.#options, selection: streams!, kinesis })
-    const { chosen } = await this.#whenReachable('looking for the streams', signal, () => finder.find(signal))
-    return chosen.map((each) => each.stream)
-  }
-
-  #fanOut(kinesis: Kinesis, subscriber: Kinesis, isRefusalFinal: boolean): FanOut {
-    return new FanOut({ kinesis, subscriber, options: this.#options, isRefusalFinal, telemetry: this.#telemetry })
-  }
-
-  /** They are asked for at the start, so that a wrong name or a missing permission shows at once. */
-  async #findStreams(kinesis: Kinesis, signal: AbortSignal): Promise<Streams> {
-    const { stream, streams: selection, initialPosition } = this.#options
-    if (stream !== undefined) {
-      await this.#whenReachable('listing the shards', signal, () =>
-        shardsOf(kinesis, stream, { signal, filter: { Type: 'AT_LATEST' } }),
-      )
-      return oneStream(stream, initialPosition)
-    }
-    const streams = new SeveralStreams({
-      ...this.#options,
-      selection: selection!,
-      kinesis,
-      telemetry: this.#telemetry,
-      onChange: () => this.#fleet?.wake(),
-    })
-    await this.#whenReachable('looking for the streams', signal, () => streams.look(signal))
-    return streams
-  }
-
-  /** Tries until it succeeds or is refused for good. */
-  async #whenReachable<T>(doing: string, signal: AbortSignal, attempt: () => Promise<T>): Promise<T> {
-    const { clock, random } = this.#options
-    for (let failures = 1; ; failures++) {
-      try {
-        return await attempt()
-      } catch (error) {
-        signal.throwIfAborted()
-        if (error instanceof ConsumerError || classifyError(error) === 'fatal') throw error
-        this.#telemetry.emit({ type: 'callFailed', doing, error })
-      }
-      await clock.sleep(backoffMs(failures, START_BACKOFF, random), signal)
-    }
-  }
-
-  /** What DynamoDB refuses is explained where it is asked. */
-  #explain(error: unknown): unknown {
-    if (error instanceof ConsumerError || classifyError(error) !== 'fatal') return error
-    const { application, stream = 'its streams' } = this.#options
-    return new ConsumerError(
-      'ERR_ACCESS',
-      `AWS refused a call of the application "${application}" for good (${errorCode(error)}: ${String(Object(error).message)}). ` +
-        `Check credentials and region, and that kinesis:ListShards, GetShardIterator and GetRecords are allowed on ${stream}` +
-        `${this.#options.streams === undefined ? '' : ', and DescribeStreamSummary, for a predicate ListStreams and ListTagsForStream too'}.`,
-      { cause: error },
-    )
   }
 }
-
-interface Clients {
-  readonly kinesis: Kinesis
-  readonly subscriber: Kinesis
-  readonly dynamodb: DynamoDB
-}
-
-const START_BACKOFF = { baseMs: 500, maxMs: 5_000 }

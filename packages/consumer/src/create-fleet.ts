@@ -1,14 +1,17 @@
-import type { Kinesis } from '@shardwise/core'
+import type { Decoder, Kinesis } from '@shardwise/core'
 import { Fleet } from './leases/fleet.ts'
 import { Parents } from './leases/parents.ts'
 import type { Table } from './leases/table.ts'
 import type { ResolvedOptions } from './options.ts'
-import { type EachRecord, HandlerPool } from './processing/handler-pool.ts'
+import { handlerOf } from './processing/handler.ts'
+import { HandlerPool } from './processing/handler-pool.ts'
+import { Pauses } from './processing/pauses.ts'
 import { ShardConsumer } from './processing/shard-consumer.ts'
 import { PollingReader } from './retrieval/polling-reader.ts'
 import { ReadAhead } from './retrieval/read-ahead.ts'
 import type { ReaderOf } from './retrieval/shard-reader.ts'
 import { SharedListing } from './retrieval/shared-listing.ts'
+import { batchLimitsOf, type Handlers } from './run-options.ts'
 import { DescribedStream, type StreamFacts } from './streams/described-stream.ts'
 import type { StreamSource } from './streams/stream-source.ts'
 import type { Streams } from './streams/streams.ts'
@@ -20,6 +23,8 @@ export interface FleetParts {
   readonly streams: Streams
   readonly options: ResolvedOptions
   readonly telemetry: Telemetry
+  /** Which shards may begin nothing new. Default: none is paused. */
+  readonly pauses?: Pauses | undefined
   /** Default: asks the stream. */
   readonly factsOf?: ((source: StreamSource) => StreamFacts) | undefined
   /** Makes what makes the readers of a stream's shards. Default: they poll. */
@@ -38,25 +43,36 @@ interface StreamContext {
   readonly readerOf: ReaderOf
 }
 
+/** The parts of a worker. */
+export interface Worker {
+  readonly fleet: Fleet<ShardConsumer>
+  readonly pool: HandlerPool
+}
+
 /** Puts a worker together: the fleet finds leases, a shard consumer lives for each, one pool runs all handlers. */
-export function createFleet(
-  eachRecord: EachRecord,
+export function createFleet<Value>(
+  handlers: Handlers<Value>,
   {
     table,
     kinesis,
     streams,
     options,
     telemetry,
+    pauses = new Pauses(),
     factsOf = askingFor(kinesis, options),
     readersOf = () => (of) => new PollingReader(of),
   }: FleetParts,
-): Fleet<ShardConsumer> {
-  const { failoverTime } = options
+): Worker {
+  const { failoverTime, codec } = options
+  const pool = new HandlerPool(handlerOf(handlers, codec as Decoder<Value> | undefined), options)
   const context = {
     ...options,
     table,
     kinesis,
-    pool: new HandlerPool(eachRecord, options),
+    pool,
+    hooks: handlers,
+    batch: batchLimitsOf(handlers),
+    pauses,
     parents: new Parents(table),
     isRefusalFinal: () => isRefusalFinal(),
     parentPollMs: Math.min(MAX_PARENT_POLL_MS, failoverTime / 10),
@@ -93,7 +109,7 @@ export function createFleet(
     telemetry,
     consume: (holder, source) => new ShardConsumer(holder, { ...context, ...contextOf(source) }),
   })
-  return fleet
+  return { fleet, pool }
 }
 
 function askingFor(kinesis: Kinesis, options: ResolvedOptions): (source: StreamSource) => StreamFacts {

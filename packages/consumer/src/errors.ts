@@ -8,8 +8,12 @@ import { errorCode, ShardwiseError, type ShardwiseErrorOptions } from '@shardwis
  *   run beside are using it.
  * - `ERR_ACCESS`: AWS refused a call for good, most often a missing permission.
  * - `ERR_CONSUMER`: the registered consumer that fan-out subscribes with doesn't exist or can't be had.
- * - `ERR_RECORD`: of `readShard` and `readStream`: a record can't be read: an aggregate that is damaged inside, or a
- *   `from.sequenceNumber` that isn't one of the shard's.
+ * - `ERR_RECORD`: a record can't be read: an aggregate that is damaged inside; of `readShard`, `readStream` and
+ *   `reset` also a sequence number that isn't one of the shard's.
+ * - `ERR_STOPPED`: `run()` has ended because a shard stopped, with `onStop: 'exit'`; `cause` is the handler's error. Also the reason of
+ *   the abort signal of a handler that was still at work when its shard had stopped, and for `closeTimeout` after.
+ * - `ERR_HANDLER_TIMEOUT`: reason of a handler's abort signal, and of the failure of its attempt: it took longer than `handlerTimeoutMs`.
+ * - `ERR_CHECKPOINT`: a position was given for a checkpoint that isn't one of a record that was delivered of the shard.
  * - `ERR_LEASE_LOST`: reason of a handler's abort signal: another worker may read the shard now.
  * - `ERR_CLOSED`: reason of a handler's abort signal: the consumer stops and has waited long enough.
  * - `ERR_JSON`: `record.json()` on a record that isn't JSON.
@@ -21,6 +25,9 @@ export type ConsumerErrorCode =
   | 'ERR_ACCESS'
   | 'ERR_CONSUMER'
   | 'ERR_RECORD'
+  | 'ERR_STOPPED'
+  | 'ERR_HANDLER_TIMEOUT'
+  | 'ERR_CHECKPOINT'
   | 'ERR_LEASE_LOST'
   | 'ERR_CLOSED'
   | 'ERR_JSON'

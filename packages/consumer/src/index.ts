@@ -1,4 +1,4 @@
-export { Consumer, type ConsumerStatus, type Handlers, type LeaseStatus } from './consumer.ts'
+export { Consumer, type ConsumerStatus, type LeaseStatus } from './consumer.ts'
 export { ConsumerError, type ConsumerErrorCode, type ConsumerErrorOptions } from './errors.ts'
 export {
   type Assign,
@@ -8,11 +8,26 @@ export {
   type Move,
 } from './leases/assignment.ts'
 export type { DynamoDB } from './leases/items-table.ts'
+export type { PendingCheckpoint } from './leases/lease.ts'
+export type { ResetLease } from './leases/reset.ts'
+export type { ResetOptions, ResetPosition } from './leases/reset-options.ts'
 export type { InitialPosition } from './leases/shard-sync.ts'
 export type { ConsumerOptions } from './options.ts'
 export type { ConsumerRecord } from './processing/consumer-record.ts'
-export type { EachRecord, HandlerContext } from './processing/handler-pool.ts'
-export type { ShardState, ShardStatus } from './processing/shard-consumer.ts'
+export type { DeadLetter, DeadLetterOrigin, SendDeadLetter } from './processing/dead-letter.ts'
+export type { FailurePolicy } from './processing/failure-policy.ts'
+export { fileDeadLetter } from './processing/file-dead-letter.ts'
+export type {
+  BatchContext,
+  EachBatch,
+  EachRecord,
+  HandlerContext,
+  PreparedCheckpoint,
+} from './processing/handlers.ts'
+export type { Pausable } from './processing/pauses.ts'
+export type { HeldShardInfo, HookContext, ShardHook, ShardHooks } from './processing/shard-hooks.ts'
+export type { ShardState, ShardStatus, StoppedShard, UnfinishedRecord } from './processing/shard-status.ts'
+export type { BatchHandlers, Handlers, RecordHandlers } from './run-options.ts'
 export type { FoundStream, StreamChoice, StreamSelection } from './streams/stream-finder.ts'
 export type { ReadOptions, ReadShardOptions, ReadStreamOptions, RecordPlace, Records } from './tail/read-options.ts'
 export { readShard } from './tail/read-shard.ts'

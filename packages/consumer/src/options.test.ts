@@ -23,7 +23,23 @@ test('what is not given has its default', () => {
     consumerName: 'delays',
     consumerArn: undefined,
     dropMisplaced: false,
+    ordering: 'key',
+    maxAttempts: 10,
+    maxAgeMs: Number.POSITIVE_INFINITY,
+    handlerTimeoutMs: undefined,
+    failurePolicy: 'stop',
+    onStop: 'retry',
+    stoppedRetryMs: 60_000,
+    checkpointing: 'automatic',
+    maxAheadBytes: 64 * 2 ** 20,
+    readyLagMs: 60_000,
   })
+})
+
+test('with a function for dead letters they are the policy', () => {
+  const deadLetter = (): void => {}
+  expect(resolveOptions({ ...given, deadLetter })).toMatchObject({ failurePolicy: 'deadLetter', deadLetter })
+  expect(resolveOptions({ ...given, deadLetter, failurePolicy: 'deadLetter' })).toMatchObject({ deadLetter })
 })
 
 test('two workers of one process have different names', () => {
@@ -52,6 +68,19 @@ test.each([
   [{ ...given, workerId: 'shardId-000000000000' }, 'without "shardId-" in it'],
   [{ ...given, workerId: 'Migration3.0' }, '"Migration3.0"'],
   [{ ...given, failoverTime: 1_000, checkpointIntervalMs: 451 }, 'at most 0.45 of failoverTime (450 ms)'],
+  [{ ...given, ordering: 'keys' }, 'one of "key", "shard", "none", got "keys"'],
+  [{ ...given, codec: { encode: () => '' } }, 'option "codec" must be'],
+  [{ ...given, maxAttempts: 0 }, 'a whole number of at least 1, got 0'],
+  [{ ...given, handlerTimeoutMs: 0 }, 'a number of at least 1, got 0'],
+  [{ ...given, failurePolicy: 'drop' }, 'option "failurePolicy" must be'],
+  [{ ...given, failurePolicy: 'deadLetter' }, 'needs option "deadLetter", a function that takes the record'],
+  [
+    { ...given, failurePolicy: 'skip', deadLetter: () => {} },
+    'must come without "failurePolicy", or with "deadLetter", got "skip"',
+  ],
+  [{ ...given, onStop: 'halt' }, 'option "onStop" must be'],
+  [{ ...given, stoppedRetryMs: 0 }, 'option "stoppedRetryMs" must be'],
+  [{ ...given, checkpointing: 'never' }, 'option "checkpointing" must be'],
   [{ ...given, maxLeases: 0 }, 'option "maxLeases" must be'],
   [{ ...given, assign: 'evenly' }, 'option "assign" must be'],
   [{ ...given, tableTags: { team: 7 } }, 'at most 50 tags, each a string'],

@@ -5,6 +5,8 @@ import {
   boolean,
   type Clock,
   checkOptions,
+  type Decoder,
+  decoder,
   defaultLogger,
   func,
   integerFrom,
@@ -24,11 +26,14 @@ import type { DynamoDB } from './leases/items-table.ts'
 import { LEADER_KEY } from './leases/leader-lock.ts'
 import { type InitialPosition, isInitialPosition } from './leases/shard-sync.ts'
 import { TABLE_MIGRATION_KEY, VERSION_KEY } from './leases/table-state.ts'
+import type { SendDeadLetter } from './processing/dead-letter.ts'
+import type { FailurePolicy } from './processing/failure-policy.ts'
 import { isListOfStreams, STREAM_CHOICE, type StreamSelection } from './streams/stream-finder.ts'
 import type { ConsumerEvent } from './telemetry/telemetry.ts'
 import { uuid } from './uuid.ts'
 
-export interface ConsumerOptions {
+/** @typeParam Value what `record.value` is: what the `codec` makes of a record's data */
+export interface ConsumerOptions<Value = undefined> {
   /** The application: workers with the same name share the stream's shards. Also the name of its table. Required. */
   readonly application: string
   /** The stream's name or ARN. This or `streams` is required. */
@@ -82,8 +87,58 @@ export interface ConsumerOptions {
   readonly maxLeases?: number | undefined
   /** Decides, on the worker that leads, which lease goes to whom. All workers should have the same. Default: {@link assignByCount}. */
   readonly assign?: Assign | undefined
-  /** How many handlers may run at once, over all shards of the worker; always one a key. Default: 64. */
+  /** How many handlers may run at once, over all shards of the worker; which of them side by side, `ordering` says. Default: 64. */
   readonly concurrency?: number | undefined
+  /**
+   * What is handled one after the other: the records of a `key`, of which a shard has many side by side; those of a `shard`; or
+   * nothing (`none`). Default: `key`.
+   */
+  readonly ordering?: 'key' | 'shard' | 'none' | undefined
+  /**
+   * What makes `record.value` of a record's data: a codec's `decode`, or a Standard Schema (zod, valibot, arktype, …), which gets the
+   * data as parsed JSON; either may give a promise. A record that it refuses isn't tried again: `failurePolicy` decides. Default:
+   * none, and `value` is undefined.
+   */
+  readonly codec?: Decoder<Value> | undefined
+  /**
+   * How many times a record is tried, with a growing pause in between, before `failurePolicy` decides. Default: 10, which takes one
+   * to two minutes.
+   */
+  readonly maxAttempts?: number | undefined
+  /** For how long after its first failure a record is tried again, in milliseconds, if `maxAttempts` leaves any. Default: no limit. */
+  readonly maxAgeMs?: number | undefined
+  /**
+   * How long one call of the handler may take, in milliseconds; then its signal is aborted, and its attempt has failed once it settles.
+   * One that doesn't heed its signal within `closeTimeout` has failed for good. Default: no limit.
+   */
+  readonly handlerTimeoutMs?: number | undefined
+  /**
+   * What becomes of a record that failed for good, or can't be decoded. `stop`: its shard stops there and is tried again every
+   * `stoppedRetryMs`; nothing is passed over. `deadLetter`: `deadLetter` gets it, then the shard goes on. `skip`: the shard goes on
+   * without it, and an event and the log say so. Default: `stop`; with `deadLetter` given, `deadLetter`.
+   */
+  readonly failurePolicy?: FailurePolicy | undefined
+  /**
+   * Takes a record that failed for good, and keeps it somewhere. It counts as finished when the promise has resolved; one that fails is
+   * tried again without end, and the record's key waits. After a crash the same may come twice.
+   */
+  readonly deadLetter?: SendDeadLetter<NoInfer<Value>> | undefined
+  /**
+   * What happens when a shard stops: `retry` holds on to its lease, and tries again; `exit` ends `run()` with `ERR_STOPPED` after a
+   * graceful close. Default: `retry`.
+   */
+  readonly onStop?: 'retry' | 'exit' | undefined
+  /**
+   * How long a stopped shard rests until it is tried again, in milliseconds; twice as long each time, up to ten times this.
+   * `resume()` tries at once. Default: 60000.
+   */
+  readonly stoppedRetryMs?: number | undefined
+  /**
+   * Whose word moves the checkpoint. `automatic`: a record counts once its handler is done. `manual`: the handler says
+   * `context.checkpoint(record)`, and what is written is the last such record with everything before it handled. Default:
+   * `automatic`.
+   */
+  readonly checkpointing?: 'automatic' | 'manual' | undefined
   /**
    * How much may be read ahead of the handler over all shards, in bytes: what isn't finished, and what calls in progress are
    * likely to bring. Half of it is shared out equally, the rest goes to who needs it first. What recent answers didn't make
@@ -92,10 +147,12 @@ export interface ConsumerOptions {
    */
   readonly maxBufferedBytes?: number | undefined
   /**
-   * How many records of one shard may have been begun beyond its checkpoint; all of them may come again after a crash. One
-   * that fails again and again stops its shard there. Default: 10000.
+   * How many records of one shard may have been begun beyond the oldest unfinished one; all of them may come again after a crash.
+   * At the bound the shard waits for that one. Default: 10000.
    */
   readonly maxAheadRecords?: number | undefined
+  /** The same in bytes of data; a single larger record goes nevertheless. Default: 64 MiB. */
+  readonly maxAheadBytes?: number | undefined
   /**
    * How records are read: by `polling` (GetRecords), or by enhanced `fanOut` (SubscribeToShard), which is quicker, has a throughput of
    * its own and is billed for. May be changed at any restart: the place is kept. See docs/fan-out.md. Default: `polling`, unlike
@@ -132,10 +189,12 @@ export interface ConsumerOptions {
    */
   readonly dropMisplaced?: boolean | undefined
   /**
-   * How long `close` and a handoff wait for handlers before they abort them, in milliseconds. Default: 10000, for a container
-   * that gets 30 s to stop.
+   * How long `close` and a handoff wait for handlers and hooks, all in all, before they abort them, in milliseconds. Default: 10000,
+   * for a container that gets 30 s to stop.
    */
   readonly closeTimeout?: number | undefined
+  /** How far behind the tip the shards may be of a worker that counts as `ready` in `status()`, in milliseconds. Default: 60000. */
+  readonly readyLagMs?: number | undefined
   /** A Kinesis client to use; it stays yours to destroy. Default: an own one, with HTTP/1.1 and keep-alive. */
   readonly kinesis?: Kinesis | undefined
   /** Region, endpoint, credentials and so on of an own Kinesis client. */
@@ -163,15 +222,18 @@ const RENEWAL_SHARE = 0.45
 /** All options, with their defaults filled in. */
 export type ResolvedOptions = {
   readonly [Name in Exclude<keyof ConsumerOptions, OptionalInside>]-?: Exclude<ConsumerOptions[Name], undefined>
-} & Pick<ConsumerOptions, OptionalInside> & {
-    /** How often a lease is renewed at the least. */
-    readonly renewalInterval: number
-  }
+} & { readonly [Name in OptionalInside]: ConsumerOptions<unknown>[Name] } & {
+  /** How often a lease is renewed at the least. */
+  readonly renewalInterval: number
+}
 
 type OptionalInside =
   | 'stream'
   | 'streams'
   | 'consumerArn'
+  | 'codec'
+  | 'deadLetter'
+  | 'handlerTimeoutMs'
   | 'kinesis'
   | 'kinesisConfig'
   | 'dynamodb'
@@ -217,8 +279,8 @@ const consumerArn: OptionCheck = (value) =>
     : 'the ARN of a registered consumer (arn:aws:kinesis:REGION:ACCOUNT:stream/STREAM/consumer/NAME:CREATED)'
 
 /** @throws {OptionError} for an option that is unknown, missing, or not what it must be */
-export function resolveOptions(given: ConsumerOptions): ResolvedOptions {
-  checkOptions<ConsumerOptions>(
+export function resolveOptions<Value = undefined>(given: ConsumerOptions<Value>): ResolvedOptions {
+  checkOptions<ConsumerOptions<Value>>(
     'Consumer',
     given,
     {
@@ -240,8 +302,19 @@ export function resolveOptions(given: ConsumerOptions): ResolvedOptions {
       failoverTime: numberFrom(200, 3_600_000),
       checkpointIntervalMs: numberFrom(10),
       concurrency: integerFrom(1),
+      ordering: oneOf('key', 'shard', 'none'),
+      codec: decoder,
+      maxAttempts: integerFrom(1),
+      maxAgeMs: numberFrom(0),
+      handlerTimeoutMs: numberFrom(1),
+      failurePolicy: oneOf('stop', 'deadLetter', 'skip'),
+      deadLetter: func,
+      onStop: oneOf('retry', 'exit'),
+      stoppedRetryMs: numberFrom(1, 3_600_000),
+      checkpointing: oneOf('automatic', 'manual'),
       maxBufferedBytes: integerFrom(1),
       maxAheadRecords: integerFrom(1),
+      maxAheadBytes: integerFrom(1),
       retrieval: oneOf('polling', 'fanOut'),
       consumerName: nonEmptyString,
       consumerArn,
@@ -249,6 +322,7 @@ export function resolveOptions(given: ConsumerOptions): ResolvedOptions {
       maxRecords: integerFrom(1, 10_000),
       dropMisplaced: boolean,
       closeTimeout: numberFrom(0, 3_600_000),
+      readyLagMs: numberFrom(0),
       kinesis: objectWith('send'),
       kinesisConfig: objectWith(),
       dynamodb: objectWith('send'),
@@ -292,6 +366,15 @@ export function resolveOptions(given: ConsumerOptions): ResolvedOptions {
     )
   }
   checkConsumer(given)
+  const failurePolicy = given.failurePolicy ?? (given.deadLetter === undefined ? 'stop' : 'deadLetter')
+  if ((failurePolicy === 'deadLetter') !== (given.deadLetter !== undefined)) {
+    throw new OptionError(
+      'deadLetter',
+      given.deadLetter === undefined
+        ? `Consumer: failurePolicy "deadLetter" needs option "deadLetter", a function that takes the record.`
+        : `Consumer: option "deadLetter" must come without "failurePolicy", or with "deadLetter", got ${JSON.stringify(failurePolicy)}.`,
+    )
+  }
   const random = given.random ?? Math.random
   return {
     application: given.application,
@@ -314,7 +397,18 @@ export function resolveOptions(given: ConsumerOptions): ResolvedOptions {
     assign: given.assign ?? assignByCount,
     concurrency: given.concurrency ?? 64,
     maxBufferedBytes: given.maxBufferedBytes ?? 128 * 2 ** 20,
+    ordering: given.ordering ?? 'key',
+    codec: given.codec as ResolvedOptions['codec'],
+    maxAttempts: given.maxAttempts ?? 10,
+    maxAgeMs: given.maxAgeMs ?? Number.POSITIVE_INFINITY,
+    handlerTimeoutMs: given.handlerTimeoutMs,
+    failurePolicy,
+    deadLetter: given.deadLetter as ResolvedOptions['deadLetter'],
+    onStop: given.onStop ?? 'retry',
+    stoppedRetryMs: given.stoppedRetryMs ?? 60_000,
+    checkpointing: given.checkpointing ?? 'automatic',
     maxAheadRecords: given.maxAheadRecords ?? 10_000,
+    maxAheadBytes: given.maxAheadBytes ?? 64 * 2 ** 20,
     retrieval: given.retrieval ?? 'polling',
     consumerName: given.consumerName ?? given.application,
     consumerArn: given.consumerArn,
@@ -322,6 +416,7 @@ export function resolveOptions(given: ConsumerOptions): ResolvedOptions {
     maxRecords: given.maxRecords ?? 10_000,
     dropMisplaced: given.dropMisplaced ?? false,
     closeTimeout: given.closeTimeout ?? 10_000,
+    readyLagMs: given.readyLagMs ?? 60_000,
     kinesis: given.kinesis,
     kinesisConfig: given.kinesisConfig,
     dynamodb: given.dynamodb,
@@ -334,7 +429,13 @@ export function resolveOptions(given: ConsumerOptions): ResolvedOptions {
 }
 
 /** What is registered with a stream, or was. */
-function checkConsumer({ application, stream, retrieval, consumerName, consumerArn: arn }: ConsumerOptions): void {
+function checkConsumer({
+  application,
+  stream,
+  retrieval,
+  consumerName,
+  consumerArn: arn,
+}: Pick<ConsumerOptions, 'application' | 'stream' | 'retrieval' | 'consumerName' | 'consumerArn'>): void {
   if (arn !== undefined) {
     const [ofStream] = arn.split('/consumer/')
     const isOfStream = stream === ofStream || stream === ofStream?.slice(ofStream.lastIndexOf('/') + 1)

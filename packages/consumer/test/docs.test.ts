@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -22,6 +22,7 @@ const PAGES = [
     'moving-from-the-kcl',
     'promises',
   ].map(inDocs),
+  ...['failures-of-handlers', 'replay', 'testing'].map(inDocs),
   ...['README', 'reading-without-leases', 'running-a-fleet', 'words'].map(inDocs),
 ]
 
@@ -208,15 +209,58 @@ function anchorsOf(text: string): string[] {
   )
 }
 
-test('every code block compiles', async () => {
+/** What snippets use of packages that aren't installed here. */
+const NOT_INSTALLED = `
+declare module '@aws-sdk/client-sqs' {
+  export class SQSClient {
+    send(command: SendMessageCommand): Promise<{ MessageId?: string }>
+  }
+  export class SendMessageCommand {
+    constructor(input: { QueueUrl: string | undefined; MessageBody: string | undefined })
+  }
+}
+declare module '@aws-sdk/client-s3' {
+  export class S3Client {
+    send(command: PutObjectCommand): Promise<{ ETag?: string }>
+  }
+  export class PutObjectCommand {
+    constructor(input: { Bucket: string; Key: string; Body: Uint8Array | string; Metadata?: Record<string, string> })
+  }
+}
+`
+
+/** Where packages are found by their names. */
+async function makeFolder(): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'shardwise-docs-'))
+  await symlink(join(root, 'node_modules'), join(folder, 'node_modules'))
+  await writeFile(join(folder, 'package.json'), '{ "type": "module" }')
+  return folder
+}
+
+test('the example of a test holds', async () => {
+  const folder = await makeFolder()
+  try {
+    const [example = ''] = named(page('docs/testing.md'), /```ts\n([\s\S]*?)```/g)
+    await writeFile(join(folder, 'example.test.ts'), example)
+    const ran = promisify(execFile)(process.execPath, ['--conditions=shardwise-source', 'example.test.ts'], {
+      cwd: folder,
+    })
+    const { stdout } = await ran
+    expect(stdout).toMatch(/pass 2\n.*fail 0/)
+  } finally {
+    await rm(folder, { recursive: true })
+  }
+}, 60_000)
+
+test('every code block compiles', async () => {
+  const folder = await makeFolder()
   try {
     const snippets = PAGES.flatMap((path) => named(page(path), /```ts\n([\s\S]*?)```/g).map((code) => ({ path, code })))
     expect(snippets.length).toBeGreaterThan(6)
     for (const [index, { path, code }] of snippets.entries()) {
       await writeFile(join(folder, `${index}-${path.replaceAll(/[/.]/g, '-')}.ts`), compilable(code))
     }
-    await writeFile(join(folder, 'package.json'), '{ "type": "module" }')
+    await writeFile(join(folder, 'not-installed.d.ts'), NOT_INSTALLED)
     await writeFile(
       join(folder, 'tsconfig.json'),
       JSON.stringify({

@@ -86,7 +86,7 @@ async function requestsOf(load: 'idle' | 'busy'): Promise<{ leader: Counts; foll
   const stop = new AbortController()
   const start = (workerId: string): { table: CountedTable; fleet: Fleet<ShardConsumer>; ended: Promise<void> } => {
     const table = new CountedTable(shared)
-    const fleet = createFleet(() => {}, {
+    const { fleet } = createFleet({ eachRecord: () => {} }, {
       table,
       kinesis: streamOf(load),
       streams: oneStream('orders', 'TRIM_HORIZON'),

@@ -2,7 +2,7 @@ import { gunzipSync, gzipSync } from 'node:zlib'
 import type { StandardSchemaV1 } from '@standard-schema/spec'
 import { describe, expect, expectTypeOf, test } from 'vitest'
 import { z } from 'zod'
-import { type Codec, CodecError, encoder, encoderOf } from './codec.ts'
+import { type Codec, CodecError, type Decoder, decoder, decoderOf, encoder, encoderOf } from './codec.ts'
 
 function errorOf(action: () => unknown): CodecError {
   try {
@@ -174,4 +174,113 @@ test('the type of the values is inferred', () => {
   expectTypeOf(encoderOf(z.object({ delay: z.number() })))
     .parameter(0)
     .not.toEqualTypeOf<{ delay: string }>()
+})
+
+const bytes = (text: string): Uint8Array => Buffer.from(text)
+
+describe('decoding by a Standard Schema', () => {
+  const flight = z.object({ at: z.coerce.date(), delay: z.number().default(0) })
+
+  test("gives the schema's output for the data as parsed JSON", () => {
+    expect(decoderOf(flight)(bytes('{"at":"2008-01-01"}'))).toEqual({ at: new Date('2008-01-01'), delay: 0 })
+  })
+
+  test('undoes what the producer wrote by the same schema', () => {
+    const schema = z.object({ delay: z.string().transform(Number) })
+    const data = Buffer.from(encoderOf(schema)({ delay: '3' }))
+    expect(decoderOf(schema)(data)).toEqual({ delay: 3 })
+  })
+
+  test('refuses data that is no JSON, and values that do not fit, with every issue', () => {
+    expect(errorOf(() => decoderOf(flight)(bytes('delay=3'))).message).toBe(
+      'expected JSON, which the schema is for, got "delay=3".',
+    )
+    const error = errorOf(() => decoderOf(flight)(bytes('{"delay":"late"}')))
+    expect(error.message).toContain('delay: Invalid input: expected number, received string')
+    expect(error.issues).toHaveLength(2)
+  })
+
+  test('waits for one that judges asynchronously, and refuses the same', async () => {
+    const odd = z.number().refine(async (value) => value % 2 === 1, 'not odd')
+    await expect(decoderOf(odd)(bytes('3'))).resolves.toBe(3)
+    await expect(decoderOf(odd)(bytes('4'))).rejects.toMatchObject({
+      code: 'ERR_CODEC',
+      issues: [{ message: 'not odd' }],
+    })
+  })
+
+  test('refuses what makes the schema itself fail', () => {
+    const broken = schema<number>(() => {
+      throw new TypeError('no such key')
+    })
+    expect(errorOf(() => decoderOf(broken)(bytes('3'))).message).toBe("the schema can't judge the value: no such key")
+  })
+
+  test('is taken before a decode of its own, which zod 4 has', () => {
+    const departure = z.codec(z.iso.datetime(), z.date(), {
+      decode: (text) => new Date(text),
+      encode: (date) => date.toISOString(),
+    })
+    expect(decoderOf(departure)(bytes('"2008-01-01T10:00:00Z"'))).toEqual(new Date('2008-01-01T10:00:00Z'))
+  })
+})
+
+describe('decoding by a codec', () => {
+  test('gives what it makes of the data, as it is, a promise too', async () => {
+    expect(decoderOf({ decode: (data) => data.length })(bytes('four'))).toBe(4)
+    await expect(decoderOf({ decode: async (data) => data.length })(bytes('four'))).resolves.toBe(4)
+  })
+
+  test('refuses what it throws, with the cause; a refusal of its own stays as it is', () => {
+    const cause = new RangeError('truncated')
+    const error = errorOf(() =>
+      decoderOf({
+        decode: () => {
+          throw cause
+        },
+      })(bytes('')),
+    )
+    expect([error.message, error.cause]).toEqual(["the codec can't decode the data: truncated", cause])
+    const own = new CodecError('wrong version')
+    const refuse = decoderOf({
+      decode: () => {
+        throw own
+      },
+    })
+    expect(errorOf(() => refuse(bytes('')))).toBe(own)
+  })
+
+  test('passes on what its promise rejects with: it may not be about the data', async () => {
+    const down = new Error('the key service is down')
+    await expect(decoderOf({ decode: () => Promise.reject(down) })(bytes(''))).rejects.toBe(down)
+  })
+
+  test('keeps its this', () => {
+    class Offset {
+      readonly by = 3
+      decode(data: Uint8Array): number {
+        return data.length + this.by
+      }
+    }
+    expect(decoderOf(new Offset())(bytes('four'))).toBe(7)
+  })
+})
+
+test('the option takes codecs with decode and schemas, and nothing else', () => {
+  const codecs = [
+    { decode: () => 1 },
+    { decode: () => 1, contextOf: () => undefined },
+    z.string(),
+    schema(() => ({ value: 1 })),
+  ]
+  expect(codecs.map(decoder)).toEqual(codecs.map(() => undefined))
+  const others = [undefined, null, 'utf8', {}, { encode: () => '' }, { decode: () => 1, contextOf: 'traceparent' }]
+  expect(others.map(decoder)).toEqual(others.map(() => 'a codec with decode, or a Standard Schema'))
+})
+
+test('the type of the value is the output of the schema, or what the codec decodes', () => {
+  const of = <Value>(codec: Decoder<Value>): Value => codec as never
+  expectTypeOf(of(z.object({ at: z.coerce.date() }))).toEqualTypeOf<{ at: Date }>()
+  expectTypeOf(of({ decode: async (data: Uint8Array) => data.length })).toEqualTypeOf<number>()
+  expectTypeOf(of({ decode: (data: Uint8Array) => String(data) })).toEqualTypeOf<string>()
 })

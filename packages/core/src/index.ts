@@ -1,6 +1,17 @@
 export { type Backoff, backoffMs, type Random } from './backoff.ts'
 export { type Clock, systemClock } from './clock.ts'
-export { type Codec, CodecError, type CodecErrorOptions, type Encoder, encoder, encoderOf } from './codec.ts'
+export {
+  type Codec,
+  CodecError,
+  type CodecErrorOptions,
+  type Decoder,
+  decoder,
+  decoderOf,
+  type Encoder,
+  encoder,
+  encoderOf,
+  type TraceContext,
+} from './codec.ts'
 export { ShardwiseError, type ShardwiseErrorOptions } from './errors.ts'
 export { createFanOutClient } from './fan-out-client.ts'
 export { createKinesisClient } from './kinesis-client.ts'

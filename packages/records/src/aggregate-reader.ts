@@ -61,8 +61,16 @@ export function openAggregate(data: Uint8Array, hashRange?: HashRange): OpenedAg
 }
 
 function startsWithMagic(data: Uint8Array): boolean {
-  return AGGREGATE_MAGIC.every((byte, index) => data[index] === byte)
+  for (let index = 0; index < AGGREGATE_MAGIC.length; index++) if (data[index] !== AGGREGATE_MAGIC[index]) return false
+  return true
 }
+
+/** Of each user record its index into the partition keys, into the explicit hash keys (-1: none), and where its data starts and ends. */
+const SPAN = 4
+/** Above it no index can be right; one that large is taken for this. */
+const MAX_INDEX = 0x7fff_ffff
+/** Used while an aggregate is checked, whose number of user records is known only then. */
+let scratch = new Int32Array(SPAN * 1024)
 
 /**
  * The user records of an aggregate, one at a time. After each {@link next} that answers true, the reader is the user record: it
@@ -76,122 +84,123 @@ export class AggregateReader implements UserRecordView {
   /** Whether its hash key lies outside the range that the reader was given. */
   misplaced = false
 
-  readonly #wire: WireReader
-  readonly #end: number
+  readonly #bytes: Buffer
+  readonly #spans: Int32Array
   readonly #partitionKeys: string[] = []
   readonly #explicitHashKeys: string[] = []
   readonly #hashRange: HashRange | undefined
-  readonly #startTop: number
-  readonly #endTop: number
-  /** By their index, what is known of partition keys: most come more than once. */
-  readonly #misplacedKeys: (boolean | undefined)[] = []
-  // Of the record that was read last.
-  #number = -1
-  #pkIndex = -1
-  #ehkIndex = -1
-  #dataStart = -1
-  #dataEnd = -1
+  /** By their index, of partition keys. */
+  readonly #misplacedKeys: boolean[] = []
 
   /** @throws {MalformedError} unless everything in it is sound */
   constructor(wire: WireReader, hashRange: HashRange | undefined) {
-    this.#wire = wire
-    this.#end = wire.end
+    this.#bytes = wire.bytes
     this.#hashRange = hashRange
-    this.#startTop = hashRange ? topOf(hashRange.start) : 0
-    this.#endTop = hashRange ? topOf(hashRange.end) : 0
-    const { at } = wire
-    // Tables first: an entry may stand behind the record that refers to it.
-    this.#readTables()
-    wire.at = at
-    while (this.#readRecord());
-    wire.at = at
-    this.#number = -1
+    this.#spans = this.#readAll(wire)
   }
 
   /** Goes on to the next user record; false if there is none. */
   next(): boolean {
-    if (!this.#readRecord()) return false
-    const { buffer, byteOffset } = this.#wire.bytes
-    this.partitionKey = this.#partitionKeys[this.#pkIndex]!
-    this.explicitHashKey = this.#ehkIndex < 0 ? undefined : this.#explicitHashKeys[this.#ehkIndex]
-    this.data = new Uint8Array(buffer, byteOffset + this.#dataStart, this.#dataEnd - this.#dataStart)
-    this.subSequenceNumber = this.#number
-    this.misplaced = this.#isMisplaced()
+    const spans = this.#spans
+    const at = (this.subSequenceNumber + 1) * SPAN
+    if (at === spans.length) return false
+    this.subSequenceNumber++
+    const partitionKeyIndex = spans[at]!
+    const explicitHashKeyIndex = spans[at + 1]!
+    const start = spans[at + 2]!
+    const { buffer, byteOffset } = this.#bytes
+    this.partitionKey = this.#partitionKeys[partitionKeyIndex]!
+    this.data = new Uint8Array(buffer, byteOffset + start, spans[at + 3]! - start)
+    if (explicitHashKeyIndex < 0) {
+      this.explicitHashKey = undefined
+      this.misplaced = this.#hashRange !== undefined && this.#misplacedKeys[partitionKeyIndex]!
+    } else {
+      this.explicitHashKey = this.#explicitHashKeys[explicitHashKeyIndex]!
+      this.misplaced = this.#hashRange !== undefined && isMisplaced(this, this.#hashRange)
+    }
     return true
   }
 
-  #readTables(): void {
-    const wire = this.#wire
-    while (wire.at < this.#end) {
+  /** Reads the tables, and finds and checks all user records. */
+  #readAll(wire: WireReader): Int32Array {
+    const range = this.#hashRange
+    const startTop = range ? topOf(range.start) : 0
+    const endTop = range ? topOf(range.end) : 0
+    let count = 0
+    while (wire.at < wire.end) {
       const tag = wire.tag()
-      if (tag === PARTITION_KEY_TABLE_TAG) this.#partitionKeys.push(wire.text())
-      else if (tag === EXPLICIT_HASH_KEY_TABLE_TAG) this.#explicitHashKeys.push(wire.text())
-      else if (tag === RECORDS_TAG) wire.skip(tag)
+      if (tag === RECORDS_TAG) {
+        if (scratch.length < (count + 1) * SPAN) scratch = grown(scratch)
+        readRecord(wire, count++)
+      } else if (tag === PARTITION_KEY_TABLE_TAG) {
+        const end = wire.length() + wire.at
+        seenKeys ??= new SeenKeys()
+        const key = seenKeys.read(wire.bytes, wire.at, end, range !== undefined)
+        wire.at = end
+        this.#partitionKeys.push(key)
+        if (range === undefined) continue
+        const { top } = seenKeys
+        // Only at the ends of the range do the other bits matter.
+        const isAtEnd = top === startTop || top === endTop
+        this.#misplacedKeys.push(isAtEnd ? isMisplaced({ partitionKey: key }, range) : top < startTop || top > endTop)
+      } else if (tag === EXPLICIT_HASH_KEY_TABLE_TAG) this.#explicitHashKeys.push(wire.text())
       else skipUnknown(wire, tag)
     }
+    const spans = scratch.slice(0, count * SPAN)
+    // An entry of a table may stand behind the record that refers to it.
+    this.#checkIndexes(spans)
+    return spans
   }
 
-  /** Goes to the next record, finds its parts and checks them; false if there is none. */
-  #readRecord(): boolean {
-    const wire = this.#wire
-    let tag = 0
-    while (tag !== RECORDS_TAG) {
-      if (wire.at >= this.#end) return false
-      tag = wire.tag()
-      if (tag !== RECORDS_TAG) wire.skip(tag)
-    }
-    this.#number++
-    this.#pkIndex = -1
-    this.#ehkIndex = -1
-    this.#dataStart = -1
-    const length = wire.length()
-    wire.end = wire.at + length
-    while (wire.at < wire.end) {
-      tag = wire.tag()
-      if (tag === PARTITION_KEY_INDEX_TAG) this.#pkIndex = wire.varint()
-      else if (tag === EXPLICIT_HASH_KEY_INDEX_TAG) this.#ehkIndex = wire.varint()
-      else if (tag === DATA_TAG) {
-        const dataLength = wire.length()
-        this.#dataStart = wire.at
-        this.#dataEnd = wire.at += dataLength
-      } else skipUnknown(wire, tag)
-    }
-    wire.end = this.#end
-    this.#checkRecord()
-    return true
-  }
-
-  #checkRecord(): void {
-    if (this.#dataStart < 0) throw new MalformedError(`user record ${this.#number} has no data`)
-    if (this.#pkIndex < 0 || this.#pkIndex >= this.#partitionKeys.length) {
-      throw this.#wrongIndex('partition key', this.#pkIndex, this.#partitionKeys)
-    }
-    if (this.#ehkIndex >= this.#explicitHashKeys.length) {
-      throw this.#wrongIndex('explicit hash key', this.#ehkIndex, this.#explicitHashKeys)
+  #checkIndexes(spans: Int32Array): void {
+    const { length: keys } = this.#partitionKeys
+    const { length: hashKeys } = this.#explicitHashKeys
+    for (let at = 0; at < spans.length; at += SPAN) {
+      const key = spans[at]!
+      const hashKey = spans[at + 1]!
+      if (key < 0 || key >= keys) throw wrongIndex(at / SPAN, 'partition key', key, keys)
+      if (hashKey >= hashKeys) throw wrongIndex(at / SPAN, 'explicit hash key', hashKey, hashKeys)
     }
   }
+}
 
-  #wrongIndex(name: string, index: number, table: readonly unknown[]): MalformedError {
-    const what = index < 0 ? 'no index' : `index ${index}`
-    return new MalformedError(
-      `user record ${this.#number} has ${what} into the ${name} table, which has ${table.length}`,
-    )
+/** Goes past the next user record, and notes where its parts are. */
+function readRecord(wire: WireReader, number: number): void {
+  const { end } = wire
+  let partitionKeyIndex = -1
+  let explicitHashKeyIndex = -1
+  let dataStart = -1
+  let dataEnd = -1
+  const length = wire.length()
+  wire.end = wire.at + length
+  while (wire.at < wire.end) {
+    const tag = wire.tag()
+    if (tag === PARTITION_KEY_INDEX_TAG) partitionKeyIndex = wire.varint()
+    else if (tag === EXPLICIT_HASH_KEY_INDEX_TAG) explicitHashKeyIndex = wire.varint()
+    else if (tag === DATA_TAG) {
+      const dataLength = wire.length()
+      dataStart = wire.at
+      dataEnd = wire.at += dataLength
+    } else skipUnknown(wire, tag)
   }
+  wire.end = end
+  if (dataStart < 0) throw new MalformedError(`user record ${number} has no data`)
+  const at = number * SPAN
+  scratch[at] = Math.min(partitionKeyIndex, MAX_INDEX)
+  scratch[at + 1] = Math.min(explicitHashKeyIndex, MAX_INDEX)
+  scratch[at + 2] = dataStart
+  scratch[at + 3] = dataEnd
+}
 
-  #isMisplaced(): boolean {
-    if (this.#hashRange === undefined) return false
-    if (this.explicitHashKey !== undefined) return isMisplaced(this, this.#hashRange)
-    this.#misplacedKeys[this.#pkIndex] ??= this.#isKeyMisplaced(this.#hashRange)
-    return this.#misplacedKeys[this.#pkIndex]!
-  }
+function grown(spans: Int32Array): Int32Array<ArrayBuffer> {
+  const larger = new Int32Array(spans.length * 2)
+  larger.set(spans)
+  return larger
+}
 
-  #isKeyMisplaced(range: HashRange): boolean {
-    seenKeys ??= new SeenKeys()
-    const top = seenKeys.topOf(this.partitionKey)
-    // Only at the ends of the range do the other bits matter.
-    if (top === this.#startTop || top === this.#endTop) return isMisplaced(this, range)
-    return top < this.#startTop || top > this.#endTop
-  }
+function wrongIndex(number: number, name: string, index: number, count: number): MalformedError {
+  const what = index < 0 ? 'no index' : `index ${index}`
+  return new MalformedError(`user record ${number} has ${what} into the ${name} table, which has ${count}`)
 }
 
 /** Fields 1 to 3 are known in both messages; with another wire type they would be lost if they were skipped. */

@@ -51,6 +51,10 @@ export class Fleet<Held extends HeldShard> {
   #beating: Promise<void> = Promise.resolve()
   /** When this worker last saw which leases are its own. */
   #lookedAtMs: number
+  /** Each loop has its next turn by then, however the calls go that it makes. */
+  #beatDueMs: number
+  #lookDueMs: number
+  #isSettled = false
   /** Streams that it doesn't know, by identifier: since when leases of them have been in its name. */
   readonly #unknownSinceMs = new Map<string | undefined, number>()
   #left = false
@@ -60,6 +64,8 @@ export class Fleet<Held extends HeldShard> {
     this.#options = options
     this.#lookout = new Lookout(options)
     this.#lookedAtMs = options.clock.monotonicMs()
+    this.#beatDueMs = this.#lookedAtMs
+    this.#lookDueMs = this.#lookedAtMs
     this.#presence = new WorkerPresence({
       ...options,
       periodMs: periodOf(options),
@@ -69,6 +75,17 @@ export class Fleet<Held extends HeldShard> {
 
   get isLeader(): boolean {
     return this.#lookout.lock.held
+  }
+
+  /** Its loops turn. Whether the table can be reached doesn't matter: to start the process anew wouldn't mend that. */
+  get isLive(): boolean {
+    const { clock, failoverTime } = this.#options
+    return clock.monotonicMs() <= Math.min(this.#beatDueMs, this.#lookDueMs) + failoverTime
+  }
+
+  /** It has looked at the table, and holds every lease that it then saw to be its own. */
+  get isSettled(): boolean {
+    return this.#isSettled
   }
 
   /** As of the last look at the table: every lease of the application where this worker leads, otherwise those that it holds. */
@@ -161,6 +178,7 @@ export class Fleet<Held extends HeldShard> {
     let everBeat = false
     do {
       const startedAt = clock.monotonicMs()
+      this.#beatDueMs = startedAt + failoverTime
       try {
         this.#beating = this.#beat()
         await within(clock, failoverTime, () => orAborted(this.#beating, signal))
@@ -173,6 +191,7 @@ export class Fleet<Held extends HeldShard> {
         telemetry.emit({ type: 'callFailed', doing: 'showing that this worker lives', error })
         waitMs = Math.min(periodMs, backoffMs(++failures, RETRY_BACKOFF, random))
       }
+      this.#beatDueMs = clock.monotonicMs() + Math.max(0, waitMs)
     } while (await pause(clock, waitMs, signal))
   }
 
@@ -194,6 +213,7 @@ export class Fleet<Held extends HeldShard> {
       if (this.#woken) this.#lookout.expectLeases()
       this.#woken = false
       let waitMs: number
+      this.#lookDueMs = clock.monotonicMs() + PATIENCE_FACTOR * failoverTime + FAREWELL_MS
       try {
         this.#looking = this.#look(signal)
         await within(clock, PATIENCE_FACTOR * failoverTime, () => orAborted(this.#looking, signal))
@@ -208,6 +228,7 @@ export class Fleet<Held extends HeldShard> {
         await this.#briefly('letting go of the leader lock', () => this.#lookout.admitFailure(error))
         waitMs = backoffMs(++failures, RETRY_BACKOFF, random) + this.#lookout.minWaitMs
       }
+      this.#lookDueMs = clock.monotonicMs() + Math.max(0, waitMs)
       await this.#wakeup.until(() => this.#woken, signal, clock, waitMs)
     }
   }
@@ -244,6 +265,9 @@ export class Fleet<Held extends HeldShard> {
         if (holder !== undefined) this.#start(holder, source)
       }
     })
+    this.#isSettled = leases.every(
+      (lease) => isFinished(lease) || holderOf(lease) !== workerId || this.#shards.has(lease.leaseKey),
+    )
   }
 
   /** Whether the lease is of a stream that this worker doesn't know even now that it has looked for it. */

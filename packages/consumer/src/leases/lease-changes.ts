@@ -121,10 +121,16 @@ export interface Progress {
   readonly checkpoint: Position | undefined
   /** What was handled of the shard lately, in 1024 bytes of user data a second: KCL workers that lead assign by it. */
   readonly throughputKBps: number
+  /** What the holder has announced lies behind the checkpoint, and stays announced. */
+  readonly keepsPending?: boolean
 }
 
 /** Heartbeat and checkpoint in one. */
-export function renew(lease: Lease, worker: string, { checkpoint, throughputKBps }: Progress): ItemChange {
+export function renew(
+  lease: Lease,
+  worker: string,
+  { checkpoint, throughputKBps, keepsPending = false }: Progress,
+): ItemChange {
   return {
     kind: 'lease',
     key: lease.leaseKey,
@@ -134,7 +140,23 @@ export function renew(lease: Lease, worker: string, { checkpoint, throughputKBps
       [THROUGHPUT]: number(Number(throughputKBps.toFixed(6))),
       ...(checkpoint && checkpointAttributes(checkpoint)),
     },
-    ...(checkpoint && { remove: PENDING }),
+    ...(checkpoint && !keepsPending && { remove: PENDING }),
+  }
+}
+
+/** The first phase of a checkpoint in two: announces it, with a note for who has to finish what it is about. */
+export function prepare(lease: Lease, worker: string, position: Position, state: Uint8Array | undefined): ItemChange {
+  return {
+    kind: 'lease',
+    key: lease.leaseKey,
+    when: heldBy(lease, worker),
+    set: {
+      leaseCounter: number(lease.counter + 1),
+      pendingCheckpoint: { S: position.sequenceNumber },
+      pendingCheckpointSubSequenceNumber: number(position.subSequenceNumber),
+      ...(state && { pendingCheckpointState: { B: state } }),
+    },
+    ...(state === undefined && { remove: ['pendingCheckpointState'] }),
   }
 }
 
@@ -147,6 +169,7 @@ export function release(
   worker: string,
   checkpoint: Position | undefined,
   successor?: string | undefined,
+  keepsPending = false,
 ): ItemChange {
   const handoff = lease.checkpointOwner === worker
   const seen = { leaseCounter: number(lease.counter) }
@@ -165,7 +188,7 @@ export function release(
     },
     remove: [
       ...(handoff ? ['checkpointOwner'] : successor === undefined ? ['leaseOwner'] : []),
-      ...(checkpoint ? PENDING : []),
+      ...(checkpoint && !keepsPending ? PENDING : []),
     ],
   }
 }
@@ -248,7 +271,11 @@ export function judgeRefusal(
 
 /** A number may come back in another form than it was sent in. */
 function isSame(a: AttributeValue | undefined, b: AttributeValue): boolean {
-  return a?.S === b.S && (a?.N === b.N || Number(a?.N) === Number(b.N))
+  return (
+    a?.S === b.S &&
+    (a?.N === b.N || Number(a?.N) === Number(b.N)) &&
+    (b.B === undefined || (a?.B !== undefined && Buffer.compare(a.B, b.B) === 0))
+  )
 }
 
 function heldBy(lease: Lease, worker: string): Condition[] {

@@ -1,5 +1,5 @@
 import { backoffMs, type Clock, orAborted, pause, type Random } from '@shardwise/core'
-import type { Position } from '@shardwise/records'
+import { comparePositions, type Position } from '@shardwise/records'
 import { ConsumerError } from '../errors.ts'
 import { REFUSED, type StreamMeasures } from '../telemetry/stream-meter.ts'
 import type { Telemetry } from '../telemetry/telemetry.ts'
@@ -7,7 +7,7 @@ import { timed } from '../timed.ts'
 import { uuid } from '../uuid.ts'
 import { within } from '../waiting.ts'
 import { isSamePosition, type Lease, leaseFromItem } from './lease.ts'
-import { acquire, end, judgeRefusal, missingStart, type Progress, release, renew } from './lease-changes.ts'
+import { acquire, end, judgeRefusal, missingStart, type Progress, prepare, release, renew } from './lease-changes.ts'
 import type { InitialPosition } from './shard-sync.ts'
 import type { Item, ItemChange, Table } from './table.ts'
 
@@ -41,6 +41,8 @@ export class LeaseHolder {
    * first.
    */
   #sentAt: Moment
+  /** The last checkpoint that was announced by this holder. */
+  #prepared: Position | undefined
   readonly #lost = new AbortController()
   readonly #over = new AbortController()
   readonly #watching: Promise<void>
@@ -92,14 +94,24 @@ export class LeaseHolder {
   /** Heartbeat, with the checkpoint if it has moved. Resolves to false if the lease is lost. */
   renew({ checkpoint, throughputKBps }: Progress): Promise<boolean> {
     return this.#write((lease) =>
-      renew(lease, this.#context.workerId, { checkpoint: moved(lease, checkpoint), throughputKBps }),
+      renew(lease, this.#context.workerId, {
+        checkpoint: moved(lease, checkpoint),
+        throughputKBps,
+        keepsPending: this.#isPendingBehind(checkpoint),
+      }),
     )
+  }
+
+  /** Announces a checkpoint. Resolves to false if the lease is lost. */
+  prepare(position: Position, state: Uint8Array | undefined): Promise<boolean> {
+    this.#prepared = position
+    return this.#write((lease) => prepare(lease, this.#context.workerId, position, state))
   }
 
   /** Last write: to the next owner in a handoff, otherwise to the successor, or to nobody. */
   async release(checkpoint: Position | undefined, successor?: string | undefined): Promise<boolean> {
     const written = await this.#write((lease) =>
-      release(lease, this.#context.workerId, moved(lease, checkpoint), successor),
+      release(lease, this.#context.workerId, moved(lease, checkpoint), successor, this.#isPendingBehind(checkpoint)),
     )
     await this.close()
     return written
@@ -116,6 +128,12 @@ export class LeaseHolder {
   async close(): Promise<void> {
     this.#over.abort()
     await this.#watching
+  }
+
+  /** A checkpoint may be written that was made before another was announced. */
+  #isPendingBehind(checkpoint: Position | undefined): boolean {
+    const prepared = this.#prepared
+    return checkpoint !== undefined && prepared !== undefined && comparePositions(checkpoint, prepared) < 0
   }
 
   async #watch(): Promise<void> {

@@ -16,6 +16,8 @@ export interface Lease {
   /** Grows by one with each write of the holder: heartbeat and fence in one. */
   readonly counter: number
   readonly checkpoint: Position
+  /** Announced by a holder, and not made the checkpoint yet; with the note that it has written. */
+  readonly pendingCheckpoint?: PendingCheckpoint | undefined
   readonly ownerSwitches: number
   readonly parentShardIds: readonly string[]
   readonly childShardIds: readonly string[]
@@ -27,6 +29,12 @@ export interface Lease {
   readonly isTop: boolean
   /** Ours: names one acquisition, so that two holders with the same worker id can be told apart. */
   readonly token: string | undefined
+}
+
+/** A checkpoint that was prepared, in two phases. */
+export interface PendingCheckpoint extends Position {
+  /** The note that was written with it. */
+  readonly state: Uint8Array | undefined
 }
 
 /** Attributes that only Shardwise writes; the KCL leaves them alone. */
@@ -73,6 +81,7 @@ export function leaseFromItem(item: Item): Lease | undefined {
       sequenceNumber: checkpoint,
       subSequenceNumber: numberOf(item.checkpointSubSequenceNumber) ?? 0,
     },
+    pendingCheckpoint: pendingOf(item),
     ownerSwitches: numberOf(item.ownerSwitchesSinceCheckpoint) ?? 0,
     parentShardIds: item.parentShardId?.SS ?? [],
     childShardIds: item.childShardIds?.SS ?? [],
@@ -80,6 +89,17 @@ export function leaseFromItem(item: Item): Lease | undefined {
     startMs: numberOf(item[START_MS]),
     isTop: item[TOP] !== undefined,
     token: item[TOKEN]?.S,
+  }
+}
+
+function pendingOf(item: Item): PendingCheckpoint | undefined {
+  const sequenceNumber = item.pendingCheckpoint?.S
+  // What isn't a position is nobody's announcement; the next checkpoint removes it.
+  if (sequenceNumber === undefined || !/^\d+$/.test(sequenceNumber)) return undefined
+  return {
+    sequenceNumber,
+    subSequenceNumber: numberOf(item.pendingCheckpointSubSequenceNumber) ?? 0,
+    state: item.pendingCheckpointState?.B,
   }
 }
 

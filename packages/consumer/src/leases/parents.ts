@@ -19,6 +19,8 @@ export class Parents {
   readonly #table: Table
   /** The leases above each lease that waits, as found by its look. */
   readonly #above = new Map<string, readonly string[]>()
+  /** What each of them waits for, as last seen: ids of shards. */
+  readonly #unfinished = new Map<string, readonly string[]>()
   #look: Promise<Lease[]> | undefined
   #nextLook: Promise<Lease[]> | undefined
 
@@ -28,17 +30,39 @@ export class Parents {
 
   /** To be asked again until it is so. Rejects if the table can't be read. */
   async areFinished(lease: Lease): Promise<boolean> {
+    const unfinished = await this.#unfinishedAbove(lease)
+    if (unfinished.length === 0) this.#unfinished.delete(lease.leaseKey)
+    else
+      this.#unfinished.set(
+        lease.leaseKey,
+        unfinished.map(({ shardId }) => shardId),
+      )
+    return unfinished.length === 0
+  }
+
+  /** The unfinished shards that a lease was last found to wait for. */
+  waitingFor({ leaseKey }: Lease): readonly string[] {
+    return this.#unfinished.get(leaseKey) ?? []
+  }
+
+  async #unfinishedAbove(lease: Lease): Promise<readonly Lease[]> {
     const { streamIdentifier, parentShardIds, checkpoint, leaseKey, isTop } = lease
     const parents = await this.#read(parentShardIds.map((id) => leaseKeyOf(streamIdentifier, id)))
-    if (parents.some((parent) => parent !== undefined && !isFinished(parent))) return false
-    if (isTop || !parents.includes(undefined) || !isSentinel(checkpoint)) return true
+    const unfinished = parents.filter((parent) => parent !== undefined).filter((parent) => !isFinished(parent))
+    if (unfinished.length > 0) return unfinished
+    if (isTop || !parents.includes(undefined) || !isSentinel(checkpoint)) return []
     const known = this.#above.get(leaseKey)
-    const above = (known === undefined ? await this.#lookThrough() : await this.#read(known)).flatMap((other) =>
-      other !== undefined && !isFinished(other) && isAbove(other, lease) ? other.leaseKey : [],
-    )
-    if (above.length > 0) this.#above.set(leaseKey, above)
+    const others = known === undefined ? await this.#lookThrough() : await this.#read(known)
+    const above = others
+      .filter((other) => other !== undefined)
+      .filter((other) => !isFinished(other) && isAbove(other, lease))
+    if (above.length > 0)
+      this.#above.set(
+        leaseKey,
+        above.map((other) => other.leaseKey),
+      )
     else this.#above.delete(leaseKey)
-    return above.length === 0
+    return above
   }
 
   async #read(keys: readonly string[]): Promise<(Lease | undefined)[]> {

@@ -1,5 +1,5 @@
 import { type Clock, classifyError, type Kinesis, type ListShardsOptions, type Shard } from '@shardwise/core'
-import { findHoles, findOverlaps } from '@shardwise/records'
+import { findOverlaps } from '@shardwise/records'
 import type { Chore } from '../chore.ts'
 import { ConsumerError } from '../errors.ts'
 import { inParallel } from '../in-parallel.ts'
@@ -19,6 +19,7 @@ import {
   startedAtMs,
   uncovered,
 } from './shard-sync.ts'
+import { shardsAt } from './shards-at.ts'
 import type { Table } from './table.ts'
 
 export interface StreamSyncOptions {
@@ -36,9 +37,6 @@ const SYNC_INTERVAL_MS = 60_000
 const HOLE_CONFIRMATIONS = 3
 /** A hole that a look at the stream has not closed is looked into again after this time. */
 const SAME_HOLE_MS = 10_000
-/** While a stream is being created or resharded, a listing may lack shards. Source: the KCL's number of tries. */
-const FIRST_LISTING_TRIES = 3
-const FIRST_LISTING_PAUSE_MS = 1_000
 /** No listing is out of date for as many looks at the stream in a row. */
 const DEAD_END_CONFIRMATIONS = 3
 /** What was missing so long ago may have been made, finished and deleted since by another leader. */
@@ -115,7 +113,9 @@ export class StreamSync {
       },
     }
     const isNew = leases.length === 0
-    const shards = isNew ? await this.#openAtStart(options) : await shardsOf(kinesis, source.stream, options)
+    const shards = isNew
+      ? await shardsAt({ kinesis, clock, stream: source.stream }, source.initialPosition, options)
+      : await shardsOf(kinesis, source.stream, options)
     if (source.identifier === undefined) this.#checkIdentity(shards, leases)
     const missing = isNew
       ? firstLeases(shards, source.initialPosition, listedAtMs)
@@ -129,30 +129,6 @@ export class StreamSync {
     this.#holes = new Map()
     if (isUpToDate()) this.#syncedAtMs = clock.monotonicMs()
     return missing.length + repaired + deleted > 0
-  }
-
-  /** The shards that were open at the initial position. */
-  async #openAtStart(options: ListShardsOptions): Promise<Shard[]> {
-    const { kinesis, source, clock } = this.#options
-    const { initialPosition, stream } = source
-    const filter: ListShardsOptions['filter'] =
-      initialPosition === 'TRIM_HORIZON'
-        ? { Type: 'AT_TRIM_HORIZON' }
-        : initialPosition === 'LATEST'
-          ? { Type: 'AT_LATEST' }
-          : { Type: 'AT_TIMESTAMP', Timestamp: new Date(initialPosition.timestamp) }
-    for (let tries = 1; ; tries++) {
-      const shards = await shardsOf(kinesis, stream, { ...options, filter })
-      const holes = findHoles(shards.map(({ hashRange }) => hashRange))
-      if (holes.length === 0) return shards
-      if (tries === FIRST_LISTING_TRIES) {
-        throw new Error(
-          `Expected the shards of "${stream}" to cover all hash keys, but of the ${shards.length} that ListShards gave ` +
-            `none covers ${nameOf(holes[0]!)}, ${tries} times in a row; the stream may be being created or resharded.`,
-        )
-      }
-      await clock.sleep(FIRST_LISTING_PAUSE_MS, options.signal)
-    }
   }
 
   async #missing(

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { ConsumerRecord } from './consumer-record.ts'
+import { ConsumerRecord, setValue } from './consumer-record.ts'
 
 const record = (data: Uint8Array): ConsumerRecord =>
   new ConsumerRecord(
@@ -26,4 +26,12 @@ test('what is not JSON says where it is and what came', () => {
       message: expect.stringContaining('Expected JSON in the record at s 7:2, got "hello"'),
     }),
   )
+})
+
+test('has no value until it is given one', () => {
+  const source = { stream: 'flights', shardId: 's', sequenceNumber: '1', arrivedAt: undefined }
+  const record = new ConsumerRecord<{ delay: number }>(source, 'a', undefined, Buffer.from('x'), 0, false)
+  expect(record.value).toBeUndefined()
+  setValue(record, { delay: 3 })
+  expect(record.value.delay).toBe(3)
 })

@@ -1,7 +1,7 @@
 import { ConsumerError } from '../errors.ts'
 
 /** A user record, as the handler gets it. */
-export class ConsumerRecord {
+export class ConsumerRecord<Value = unknown> {
   /** Empty if the record has none, which only service-managed streams allow. */
   readonly partitionKey: string
   /** Known only for records inside aggregates: the service doesn't tell it of others. */
@@ -25,6 +25,8 @@ export class ConsumerRecord {
    * come out of order.
    */
   readonly misplaced: boolean
+  /** What the consumer's `codec` makes of the data, each time anew when the record comes again; undefined without a codec. */
+  readonly value: Value
 
   constructor(
     kinesisRecord: {
@@ -48,6 +50,7 @@ export class ConsumerRecord {
     this.subSequenceNumber = subSequenceNumber
     this.arrivedAt = kinesisRecord.arrivedAt
     this.misplaced = misplaced
+    this.value = undefined as Value
   }
 
   /** The data as UTF-8 text. */
@@ -75,4 +78,9 @@ export class ConsumerRecord {
       )
     }
   }
+}
+
+/** For who decodes it, before it is handed out. */
+export function setValue(record: ConsumerRecord, value: unknown): void {
+  ;(record as { value: unknown }).value = value
 }

@@ -1,83 +1,10 @@
 import { systemClock } from '@shardwise/core'
-import { ManualClock, settle } from '@shardwise/core/testing'
-import { FULL_HASH_RANGE, TRIM_HORIZON } from '@shardwise/records'
+import { settle } from '@shardwise/core/testing'
 import { describe, expect, test } from 'vitest'
-import type { ConsumerRecord } from './consumer-record.ts'
-import { type EachRecord, HandlerPool, type PoolShard } from './handler-pool.ts'
-import { ShardQueue } from './shard-queue.ts'
+import { ManualHandler, poolOf, shardOf } from '../../test/pool-stage.ts'
 
-interface Shard extends PoolShard {
-  readonly failures: [string, number, number][]
-  readonly abort: AbortController
-  held: boolean
-  /** How often progress was told. */
-  told: number
-}
-
-function shardOf(shardId: string, keys: readonly string[]): Shard {
-  const abort = new AbortController()
-  const failures: [string, number, number][] = []
-  const queue: ShardQueue = new ShardQueue({
-    stream: 'flights',
-    shardId,
-    hashRange: FULL_HASH_RANGE,
-    checkpoint: TRIM_HORIZON,
-    dropMisplaced: false,
-    maxAheadRecords: 100_000,
-    now: () => 0,
-    onProgress: () => shard.told++,
-    onMisplaced: () => {},
-    onPoison: () => {},
-  })
-  queue.push(
-    keys.map((partitionKey, index) => ({
-      sequenceNumber: String(100 + index),
-      partitionKey,
-      data: Buffer.from(String(index)),
-      arrivedAt: undefined,
-    })),
-  )
-  const shard: Shard = {
-    queue,
-    signal: abort.signal,
-    abort,
-    held: true,
-    told: 0,
-    failures,
-    mayRun: () => shard.held,
-    onFailure: ({ record, attempt }, _, retryInMs) => failures.push([record.partitionKey, attempt, retryInMs]),
-  }
-  return shard
-}
-
-function poolOf(eachRecord: EachRecord, concurrency = 10): { pool: HandlerPool; clock: ManualClock } {
-  const clock = new ManualClock()
-  return { pool: new HandlerPool(eachRecord, { concurrency, clock, random: () => 0.5 }), clock }
-}
-
-/** A handler whose calls the test ends by hand. */
-class Manual {
-  readonly begun: string[] = []
-  readonly #ends = new Map<string, PromiseWithResolvers<void>>()
-
-  readonly eachRecord: EachRecord = (record) => {
-    const name = `${record.shardId}/${record.partitionKey}${record.text()}`
-    this.begun.push(name)
-    const end = Promise.withResolvers<void>()
-    this.#ends.set(name, end)
-    return end.promise
-  }
-
-  async end(name: string): Promise<void> {
-    this.#ends.get(name)!.resolve()
-    await settle()
-  }
-
-  async fail(name: string): Promise<void> {
-    this.#ends.get(name)!.reject(new Error('no'))
-    await settle()
-  }
-}
+const many = (count: number, key: (index: number) => string): string[] =>
+  Array.from({ length: count }, (_, index) => key(index))
 
 test('a synchronous handler gets everything in order', async () => {
   const got: string[] = []
@@ -86,33 +13,16 @@ test('a synchronous handler gets everything in order', async () => {
   })
   const shard = shardOf(
     's',
-    Array.from({ length: 1_000 }, (_, index) => `key-${index % 7}`),
+    many(1_000, (index) => `key-${index % 7}`),
   )
   pool.add(shard)
   await settle()
-  expect(got).toEqual(Array.from({ length: 1_000 }, (_, index) => String(index)))
+  expect(got).toEqual(many(1_000, String))
   expect(shard.queue.empty).toBe(true)
 })
 
-test('no more than concurrency handlers run at once, over all shards, and each shard gets its turn', async () => {
-  const manual = new Manual()
-  const { pool } = poolOf(manual.eachRecord, 3)
-  pool.add(shardOf('s', ['a', 'b', 'c', 'd', 'e']))
-  pool.add(shardOf('t', ['a', 'b']))
-  await settle()
-  expect(manual.begun).toEqual(['s/a0', 's/b1', 's/c2'])
-  await manual.end('s/b1')
-  await manual.end('s/a0')
-  expect(
-    manual.begun
-      .slice(3)
-      .map((name) => name[0])
-      .sort(),
-  ).toEqual(['s', 't'])
-})
-
 test('a hot key holds back only itself', async () => {
-  const manual = new Manual()
+  const manual = new ManualHandler()
   const { pool } = poolOf(manual.eachRecord)
   pool.add(shardOf('s', ['hot', 'hot', 'hot', 'cold', 'hot', 'mild']))
   await settle()
@@ -121,89 +31,205 @@ test('a hot key holds back only itself', async () => {
   expect(manual.begun.at(-1)).toBe('s/hot1')
 })
 
-describe('a handler that fails', () => {
-  test.each([
-    {
-      how: 'by throwing',
-      handler: () => {
-        throw new Error('no')
-      },
-    },
-    { how: 'by rejecting', handler: () => Promise.reject(new Error('no')) },
-  ])('$how gets the same record again, after a growing pause, without end', async ({ handler }) => {
-    const { pool, clock } = poolOf(handler)
-    const shard = shardOf('s', ['a', 'a'])
-    pool.add(shard)
+describe('places', () => {
+  test('no more than concurrency handlers run at once, over all shards', async () => {
+    const manual = new ManualHandler()
+    const { pool } = poolOf(manual.eachRecord, { concurrency: 3 })
+    pool.add(shardOf('s', ['a', 'b', 'c', 'd', 'e']))
+    pool.add(shardOf('t', ['a', 'b']))
     await settle()
-    await clock.advance(100)
-    await settle()
-    await clock.advance(200)
-    await settle()
-    await clock.advance(400)
-    await settle()
-    expect(shard.failures).toEqual([
-      ['a', 1, 100],
-      ['a', 2, 200],
-      ['a', 3, 400],
-      ['a', 4, 800],
-    ])
-    for (let round = 0; round < 12; round++) {
-      await clock.advance(30_000)
-      await settle()
-    }
-    expect(shard.failures.at(-1)?.[2]).toBe(15_000)
-    expect(shard.queue.checkpoint).toBeUndefined()
+    expect(manual.begun).toHaveLength(3)
+    await manual.end(manual.begun[0]!)
+    expect(manual.begun).toHaveLength(4)
   })
 
-  test('is told the attempt, and lets other keys go on meanwhile, without a place of its own', async () => {
-    const attempts: number[] = []
-    const done: string[] = []
-    const { pool, clock } = poolOf((record: ConsumerRecord, { attempt }) => {
-      if (record.partitionKey === 'bad') attempts.push(attempt)
-      if (record.partitionKey === 'bad' && attempt < 3) return Promise.reject(new Error('not yet'))
-      done.push(`${record.partitionKey}${record.text()}`)
-      return Promise.resolve()
-    }, 1)
-    pool.add(shardOf('s', ['bad', 'good', 'bad', 'good']))
+  test('with a concurrency of 1 the shards take turns', async () => {
+    const manual = new ManualHandler()
+    const { pool } = poolOf(manual.eachRecord, { concurrency: 1 })
+    pool.add(shardOf('s', ['a', 'b', 'c']))
+    pool.add(shardOf('t', ['a', 'b', 'c']))
     await settle()
+    for (let round = 0; round < 5; round++) await manual.end(manual.begun.at(-1)!)
+    expect(manual.begun.map((name) => name[0]).join('')).toBe('ststst')
+  })
+
+  test('a free place goes to the shard that has the fewest', async () => {
+    const manual = new ManualHandler()
+    const { pool } = poolOf(manual.eachRecord, { concurrency: 3 })
+    const [slow, quick] = [shardOf('slow', many(10, String)), shardOf('quick', [])]
+    pool.add(slow)
+    pool.add(quick)
     await settle()
-    expect(done).toEqual(['good1', 'good3'])
-    await clock.advance(300)
+    expect(manual.begun).toEqual(['slow/00', 'slow/11', 'slow/22'])
+    quick.push('a', 'b', 'c')
+    pool.wake(quick)
     await settle()
+    await manual.end('slow/00', 'slow/11')
+    expect(manual.begun.slice(3)).toEqual(['quick/a0', 'slow/33'])
+    await manual.end('slow/22', 'slow/33')
+    expect(manual.begun.slice(5)).toEqual(['slow/44', 'quick/b1'])
+  })
+
+  test('a shard whose handlers hang leaves places to the others, but none free if it is alone', async () => {
+    const manual = new ManualHandler()
+    const { pool } = poolOf(manual.eachRecord, { concurrency: 8 })
+    const [hanging, other] = [shardOf('h', many(20, String)), shardOf('o', [])]
+    pool.add(hanging)
     await settle()
-    expect(attempts).toEqual([1, 2, 3, 1])
-    expect(done).toEqual(['good1', 'good3', 'bad0'])
+    expect(manual.begun).toHaveLength(8)
+    await manual.end('h/00', 'h/11')
+    pool.add(other)
+    await settle()
+    await manual.end('h/22', 'h/33')
+    expect(manual.begun.at(-1)).toBe('h/1010')
+    other.push('a', 'b', 'c', 'a')
+    pool.wake(other)
+    await settle()
+    // Whatever the other one does, what hangs keeps its places and takes no more.
+    for (const name of ['o/a0', 'o/b1', 'o/c2', 'o/a3']) {
+      expect(manual.begun).toContain(name)
+      await manual.end(name)
+    }
+    expect(other.queue.empty).toBe(true)
+  })
+
+  test('a thousand idle shards are not asked again while one is busy', async () => {
+    const { pool } = poolOf(async () => {})
+    let asked = 0
+    const idle = Array.from({ length: 1_000 }, (_, index) => {
+      const shard = shardOf(`idle-${index}`, [])
+      const take = shard.queue.take.bind(shard.queue)
+      shard.queue.take = () => {
+        asked++
+        return take()
+      }
+      return shard
+    })
+    for (const shard of idle) pool.add(shard)
+    await settle()
+    expect(asked).toBe(1_000)
+    const busy = shardOf(
+      'busy',
+      many(500, () => 'a'),
+    )
+    pool.add(busy)
+    while (!busy.queue.empty) await settle()
+    expect(asked).toBe(1_000)
+    pool.wake(idle[7])
+    await settle()
+    expect(asked).toBe(1_001)
   })
 })
 
 test('once its signal is aborted, a failure is not told and not tried again', async () => {
-  const manual = new Manual()
+  const manual = new ManualHandler()
   const { pool, clock } = poolOf(manual.eachRecord)
   const shard = shardOf('s', ['a'])
   pool.add(shard)
   await settle()
-  shard.held = false
   shard.abort.abort()
   await manual.fail('s/a0')
   await clock.advance(60_000)
-  expect(shard.failures).toEqual([])
+  expect(shard.events).toEqual([])
   expect(manual.begun).toEqual(['s/a0'])
   expect(shard.queue.runningHandlers).toBe(0)
   expect(shard.queue.checkpoint).toBeUndefined()
 })
 
-test('nothing begins for a lease that no longer holds, and nothing after the shard was removed', async () => {
-  const manual = new Manual()
-  const { pool } = poolOf(manual.eachRecord, 1)
-  const [lost, removed] = [shardOf('s', ['a']), shardOf('t', ['a', 'b'])]
-  lost.held = false
-  pool.add(lost)
+test('what resolves after its signal was aborted does not count as finished: it may have given up quietly', async () => {
+  const manual = new ManualHandler()
+  const { pool } = poolOf(manual.eachRecord)
+  const shard = shardOf('s', ['a'])
+  pool.add(shard)
+  await settle()
+  shard.abort.abort()
+  await manual.end('s/a0')
+  expect(shard.queue.checkpoint).toBeUndefined()
+  expect(shard.queue.runningHandlers).toBe(0)
+})
+
+test('nothing begins for a lease that no longer holds, and it goes on at any turn once it may', async () => {
+  const manual = new ManualHandler()
+  const { pool } = poolOf(manual.eachRecord)
+  const barred = shardOf('s', ['a'])
+  barred.held = false
+  pool.add(barred)
+  await settle()
+  expect(manual.begun).toEqual([])
+  barred.held = true
+  pool.add(shardOf('t', []))
+  await settle()
+  expect(manual.begun).toEqual(['s/a0'])
+})
+
+test('a record after which the lease is lost is the last: the clock is asked after each', async () => {
+  let ms = 0
+  const clock = { ...systemClock, monotonicMs: () => ms }
+  const got: string[] = []
+  const { pool } = poolOf(
+    (record) => {
+      got.push(record.text())
+      if (record.text() === '2') ms = 20_000
+    },
+    { clock },
+  )
+  const shard = shardOf(
+    's',
+    many(100, () => 'a'),
+  )
+  pool.add({ ...shard, mayRun: () => ms < 10_000 })
+  await settle()
+  await settle()
+  expect(got).toEqual(['0', '1', '2'])
+})
+
+test('nothing begins after a shard was removed, and what runs of it counts', async () => {
+  const manual = new ManualHandler()
+  const { pool } = poolOf(manual.eachRecord, { concurrency: 1 })
+  const removed = shardOf('t', ['a', 'b'])
   pool.add(removed)
   await settle()
-  expect(manual.begun).toEqual(['t/a0'])
   pool.remove(removed)
+  const before = removed.told
   await manual.end('t/a0')
   expect(manual.begun).toEqual(['t/a0'])
+  expect(removed.queue.finishedRecords).toBe(1)
+  expect(removed.told).toBe(before + 1)
+})
+
+describe('a shard that is abandoned', () => {
+  test('frees the places of what hangs, and its settling changes nothing any more', async () => {
+    const manual = new ManualHandler()
+    const { pool } = poolOf(manual.eachRecord, { concurrency: 1 })
+    const [old, next] = [shardOf('old', ['a', 'b']), shardOf('next', ['a', 'b'])]
+    pool.add(old)
+    pool.add(next)
+    await settle()
+    pool.abandon(old)
+    await settle()
+    expect(manual.begun).toEqual(['old/a0', 'next/a0'])
+    await manual.end('old/a0')
+    await manual.end('next/a0')
+    expect(manual.begun).toEqual(['old/a0', 'next/a0', 'next/b1'])
+    expect(old.queue.finishedRecords).toBe(0)
+    expect(old.events).toEqual([])
+  })
+
+  test('takes no place of a later session of the same shard when it fails late', async () => {
+    const manual = new ManualHandler()
+    const { pool, clock } = poolOf(manual.eachRecord, { concurrency: 2 })
+    const [first, second] = [shardOf('s', ['a']), shardOf('s', ['a', 'b', 'c'])]
+    pool.add(first)
+    await settle()
+    first.abort.abort()
+    pool.abandon(first)
+    pool.add(second)
+    const late = manual.fail('s/a0')
+    await late
+    await clock.advance(60_000)
+    expect(second.events).toEqual([])
+    expect(manual.begun).toEqual(['s/a0', 's/a0', 's/b1'])
+  })
 })
 
 test('the event loop gets a turn at least every ten milliseconds of work', async () => {
@@ -211,16 +237,16 @@ test('the event loop gets a turn at least every ten milliseconds of work', async
   const clock = { ...systemClock, monotonicMs: () => ms, wallMs: () => ms }
   let inTurn = 0
   const turns: number[] = []
-  const pool = new HandlerPool(
+  const { pool } = poolOf(
     () => {
       ms++
       inTurn++
     },
-    { concurrency: 1, clock, random: () => 0 },
+    { concurrency: 1, clock },
   )
   const shard = shardOf(
     's',
-    Array.from({ length: 100 }, () => 'a'),
+    many(100, () => 'a'),
   )
   pool.add(shard)
   while (!shard.queue.empty) {
@@ -232,15 +258,11 @@ test('the event loop gets a turn at least every ten milliseconds of work', async
   expect(turns.reduce((sum, count) => sum + count)).toBe(100)
 })
 
-test('progress is told of a shard that gets no turn any more', async () => {
-  const manual = new Manual()
-  const { pool } = poolOf(manual.eachRecord, 3)
-  const shard = shardOf('s', ['a', 'b', 'c'])
-  pool.add(shard)
+test('the record of the last call, and the name of the handler, can be asked for', async () => {
+  const { pool } = poolOf(function index() {})
+  expect(pool.lastRecord).toBeUndefined()
+  pool.add(shardOf('s', ['a', 'b']))
   await settle()
-  pool.remove(shard)
-  const before = shard.told
-  await manual.end('s/b1')
-  expect(shard.queue.finishedRecords).toBe(1)
-  expect(shard.told).toBe(before + 1)
+  expect(pool.lastRecord?.text()).toBe('1')
+  expect(pool.handlerName).toBe('eachRecord index')
 })

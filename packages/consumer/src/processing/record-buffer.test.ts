@@ -46,14 +46,13 @@ interface Told {
   nothing: string[]
   taken: string[]
   misplaced: [string, number, boolean][]
-  poison: [string, number][]
 }
 
 function bufferOf(
   records: readonly KinesisRecord[],
   options: { checkpoint?: Position; hashRange?: HashRange; dropMisplaced?: boolean; placement?: () => Placement } = {},
 ): { buffer: RecordBuffer; told: Told; all: () => ReturnType<typeof drain> } {
-  const told: Told = { nothing: [], taken: [], misplaced: [], poison: [] }
+  const told: Told = { nothing: [], taken: [], misplaced: [] }
   const buffer = new RecordBuffer({
     stream: 'flights',
     shardId: 'shardId-000000000000',
@@ -64,7 +63,6 @@ function bufferOf(
     onTaken: ({ sequenceNumber }) => told.taken.push(sequenceNumber),
     placement: options.placement,
     onMisplaced: (sequenceNumber, count, dropped) => told.misplaced.push([sequenceNumber, count, dropped]),
-    onPoison: (sequenceNumber, _, attempt) => told.poison.push([sequenceNumber, attempt]),
   })
   buffer.push(records, 0)
   return { buffer, told, all: () => drain(buffer) }
@@ -73,15 +71,16 @@ function bufferOf(
 function drain(buffer: RecordBuffer): string[] {
   const all: string[] = []
   for (let next = buffer.next(); next !== undefined; next = buffer.next()) {
-    const { sequenceNumber, subSequenceNumber, partitionKey, misplaced } = next.record
-    all.push(`${sequenceNumber}:${subSequenceNumber} ${partitionKey}${misplaced ? ' misplaced' : ''}`)
+    const { sequenceNumber, subSequenceNumber, partitionKey, misplaced } = next
+    const undecodable = buffer.undecodable === undefined ? '' : ' undecodable'
+    all.push(`${sequenceNumber}:${subSequenceNumber} ${partitionKey}${misplaced ? ' misplaced' : ''}${undecodable}`)
   }
   return all
 }
 
 test('an aggregate of five gives sub-sequence numbers 0 to 4, one sequence number and one arrival time', () => {
   const { buffer } = bufferOf([aggregate('7', ...['a', 'b', 'a', 'c', 'd'].map((key) => ({ key, data: `of ${key}` })))])
-  const records = Array.from({ length: 5 }, () => buffer.next()!.record)
+  const records = Array.from({ length: 5 }, () => buffer.next()!)
   expect(records.map(({ subSequenceNumber }) => subSequenceNumber)).toEqual([0, 1, 2, 3, 4])
   expect(records.map((record) => record.text())).toEqual(['of a', 'of b', 'of a', 'of c', 'of d'])
   for (const record of records) {
@@ -127,10 +126,10 @@ test('what has been taken is held no longer, though others are still to come', a
   }
   const first = push()
   buffer.next()
-  expect(buffer.next()?.record.sequenceNumber).toBe('8')
+  expect(buffer.next()?.sequenceNumber).toBe('8')
   await collectGarbage()
   expect(first.deref()).toBeUndefined()
-  expect(buffer.next()?.record.sequenceNumber).toBe('9')
+  expect(buffer.next()?.sequenceNumber).toBe('9')
 })
 
 describe('a record outside the hash range of its shard', () => {
@@ -185,7 +184,7 @@ describe('a record outside the hash range of its shard', () => {
       dropMisplaced: true,
       placement: () => placement,
     })
-    expect(buffer.next()?.record).toMatchObject({ sequenceNumber: '7', misplaced: true })
+    expect(buffer.next()).toMatchObject({ sequenceNumber: '7', misplaced: true })
     placement = 'byKey'
     // What was asked for an aggregate holds for all of it.
     expect(all()).toEqual([`7:1 ${outside[0]} misplaced`])
@@ -249,39 +248,37 @@ describe('a damaged aggregate', () => {
   // A record whose partition key index points outside the table.
   const damaged = envelope('8', Buffer.from([0x0a, 0x01, 0x61, 0x1a, 0x04, 0x08, 0x05, 0x1a, 0x00]))
 
-  test('stops the shard there: nothing of it and nothing behind it is given', () => {
+  test('is given as it came, and nothing behind it until it is passed', () => {
     const { buffer, all, told } = bufferOf([raw('7', 'a', ''), damaged, raw('9', 'b', '')])
-    expect(all()).toEqual(['7:0 a'])
+    buffer.next()
+    expect(buffer.undecodable).toBeUndefined()
+    const record = buffer.next()
+    expect(buffer.undecodable).toEqual({ reason: expect.stringContaining('user record 0'), isGone: false })
+    expect(record).toMatchObject({ sequenceNumber: '8', subSequenceNumber: 0, partitionKey: 'a', data: damaged.data })
     expect(all()).toEqual([])
-    expect(told.poison).toEqual([['8', 1]])
     expect(buffer.empty).toBe(false)
-    buffer.retry()
-    buffer.retry()
-    expect(told.poison).toEqual([
-      ['8', 1],
-      ['8', 2],
-      ['8', 3],
-    ])
-    expect(all()).toEqual([])
     expect(told.taken).toEqual(['7'])
+    buffer.pass()
+    expect(all()).toEqual(['9:0 b'])
+    expect(told.taken).toEqual(['7', '8', '9'])
+  })
+
+  test('that was passed before a restart does not come again', () => {
+    const { all } = bufferOf([damaged, raw('9', 'b', '')], {
+      checkpoint: { sequenceNumber: '8', subSequenceNumber: 0 },
+    })
+    expect(all()).toEqual(['9:0 b'])
   })
 })
 
-test('an aggregate whose memory a handler has transferred away stops its shard, and its rest is never passed over', () => {
+test('an aggregate whose memory a handler has transferred away is told of, and its rest not passed over', () => {
   const whole = aggregate('7', { key: 'a', data: '1' }, { key: 'b', data: '2' }, { key: 'c', data: '3' })
   const own = { ...whole, data: Uint8Array.from(whole.data) }
   const { buffer, all, told } = bufferOf([own, raw('9', 'd', '')])
-  const { record } = buffer.next()!
+  const record = buffer.next()!
   structuredClone(record.data, { transfer: [record.data.buffer as ArrayBuffer] })
+  expect(buffer.next()).toBeDefined()
+  expect(buffer.undecodable?.isGone).toBe(true)
   expect(all()).toEqual([])
-  buffer.retry()
-  expect(all()).toEqual([])
-  expect(told).toMatchObject({
-    nothing: [],
-    taken: [],
-    poison: [
-      ['7', 1],
-      ['7', 2],
-    ],
-  })
+  expect(told).toMatchObject({ nothing: [], taken: [] })
 })

@@ -8,6 +8,8 @@ import {
 } from '@shardwise/records'
 import type { Placement } from '../streams/described-stream.ts'
 import { ConsumerRecord } from './consumer-record.ts'
+import { Fifo } from './fifo.ts'
+import type { Undecodable } from './work.ts'
 
 /** A Kinesis record, as it was read. */
 export interface KinesisRecord {
@@ -54,8 +56,6 @@ export interface RecordBufferOptions {
   readonly onTaken: (source: Source) => void
   /** So many user records of a Kinesis record were misplaced; told when all of it has been taken. */
   readonly onMisplaced: (sequenceNumber: string, count: number, dropped: boolean) => void
-  /** A Kinesis record can't be read: the buffer gives nothing more until {@link RecordBuffer.retry}. */
-  readonly onPoison: (sequenceNumber: string, reason: string, attempt: number) => void
 }
 
 /** The Kinesis record whose turn it is. */
@@ -70,8 +70,8 @@ interface Opened {
   misplaced: number
   /** Asked for when it matters. */
   placement: Placement | undefined
-  /** Why its rest can't be read. */
-  broken: string | undefined
+  /** Set once it was found that it, or its rest, can't be read. */
+  undecodable: Undecodable | undefined
 }
 
 /** What a Kinesis record costs in memory besides its data, roughly. */
@@ -83,13 +83,10 @@ const RECORD_OVERHEAD_BYTES = 200
  */
 export class RecordBuffer {
   readonly #options: RecordBufferOptions
-  #sources: (Source | undefined)[] = []
-  /** The first of `#sources` that hasn't been opened; before it there is nothing, which waits to be cut off. */
-  #head = 0
+  readonly #sources = new Fifo<Source>()
   #open: Opened | undefined
   /** Set until a record beyond the old checkpoint has come. */
   #finishedBefore: Position | undefined
-  #poisonAttempts = 0
 
   constructor(options: RecordBufferOptions) {
     this.#options = options
@@ -97,7 +94,7 @@ export class RecordBuffer {
   }
 
   get empty(): boolean {
-    return this.#open === undefined && this.#head === this.#sources.length
+    return this.#open === undefined && this.#sources.length === 0
   }
 
   /** Returns the bytes that came in. */
@@ -113,67 +110,66 @@ export class RecordBuffer {
     return total
   }
 
-  /** The next user record and the Kinesis record it is from; undefined if there is none, or an unreadable one is next. */
-  next(): { readonly record: ConsumerRecord; readonly source: Source } | undefined {
+  /**
+   * What comes next in the shard: a user record, or, if {@link undecodable} is set then, a Kinesis record as it came that can't be taken apart. Undefined if
+   * nothing is there, and after something undecodable until {@link pass}.
+   */
+  next(): ConsumerRecord | undefined {
     for (;;) {
       if (this.#open === undefined) {
-        const source = this.#sources[this.#head]
-        if (source === undefined || this.#poisonAttempts > 0 || !this.#openSource(source)) return undefined
+        const source = this.#sources.shift()
+        if (source === undefined) return undefined
+        this.#open = this.#opened(source)
+        if (this.#open.undecodable !== undefined) return recordOf(source, 0)
       }
-      const open = this.#open!
-      if (open.broken !== undefined) return undefined
+      const open = this.#open
+      if (open.undecodable !== undefined) return undefined
       try {
         const record = open.reader === undefined ? takeLone(open) : this.#nextOf(open, open.reader)
-        if (record !== undefined) return { record, source: open.source }
+        if (record !== undefined) return record
       } catch (error) {
         // It was sound when it was opened. A handler that transfers its record's buffer takes the rest of the aggregate away.
-        open.broken = `its bytes are gone, or changed, since its first records were handled: ${String(error)}`
-        this.#poison(open.source, open.broken)
-        return undefined
+        const reason = `its bytes are gone, or changed, since its first records were handled: ${String(error)}`
+        open.undecodable = { reason, isGone: true }
+        return recordOf(open.source, Math.max(open.reader?.subSequenceNumber ?? 0, 0))
       }
       this.#close(open)
     }
   }
 
-  /** Tries again to read the Kinesis record that couldn't be read. */
-  retry(): void {
-    if (this.#poisonAttempts === 0) return
-    if (this.#open?.broken !== undefined) {
-      this.#poison(this.#open.source, this.#open.broken)
-      return
-    }
-    const source = this.#sources[this.#head]
-    if (source !== undefined && this.#openSource(source)) this.#poisonAttempts = 0
+  /** The Kinesis record of what came last. */
+  get source(): Source {
+    return this.#open!.source
   }
 
-  #openSource(source: Source): boolean {
+  /** Why what came last can't be handled. */
+  get undecodable(): Undecodable | undefined {
+    return this.#open?.undecodable
+  }
+
+  /** Goes on behind the Kinesis record that is undecodable. */
+  pass(): void {
+    const open = this.#open
+    if (open?.undecodable !== undefined) this.#close(open)
+  }
+
+  #opened(source: Source): Opened {
     const content = openAggregate(source.data, this.#options.hashRange)
-    if (content.kind === 'malformed') {
-      this.#poison(source, content.reason)
-      return false
-    }
-    this.#cutOff()
-    this.#open = {
+    const isMalformed = content.kind === 'malformed' && !this.#wasFinished(source.sequenceNumber, 0)
+    return {
       source,
       reader: content.kind === 'aggregate' ? content.reader : undefined,
-      lone: content.kind === 'aggregate' ? undefined : this.#loneOf(source),
+      lone: content.kind === 'raw' ? this.#loneOf(source) : undefined,
       emptyTail: undefined,
       misplaced: 0,
       placement: undefined,
-      broken: undefined,
+      undecodable: isMalformed ? { reason: content.reason, isGone: false } : undefined,
     }
-    return true
-  }
-
-  #poison({ sequenceNumber }: Source, reason: string): void {
-    this.#options.onPoison(sequenceNumber, reason, ++this.#poisonAttempts)
   }
 
   // A lone record's explicit hash key isn't told by the service, so its place can't be judged.
   #loneOf(source: Source): ConsumerRecord | undefined {
-    const { sequenceNumber, partitionKey, data } = source
-    if (this.#wasFinished(sequenceNumber, 0)) return undefined
-    return new ConsumerRecord(source, partitionKey, undefined, data, 0, false)
+    return this.#wasFinished(source.sequenceNumber, 0) ? undefined : recordOf(source, 0)
   }
 
   #nextOf(open: Opened, reader: AggregateReader): ConsumerRecord | undefined {
@@ -222,17 +218,10 @@ export class RecordBuffer {
     this.#finishedBefore = undefined
     return false
   }
+}
 
-  #cutOff(): void {
-    this.#sources[this.#head++] = undefined
-    if (this.#head === this.#sources.length) {
-      this.#sources = []
-      this.#head = 0
-    } else if (this.#head > 1024 && this.#head > this.#sources.length / 2) {
-      this.#sources = this.#sources.slice(this.#head)
-      this.#head = 0
-    }
-  }
+function recordOf(source: Source, subSequenceNumber: number): ConsumerRecord {
+  return new ConsumerRecord(source, source.partitionKey, undefined, source.data, subSequenceNumber, false)
 }
 
 function takeLone(open: Opened): ConsumerRecord | undefined {

@@ -4,7 +4,8 @@ import { comparePositions, FULL_HASH_RANGE, type Position, TRIM_HORIZON } from '
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import type { KinesisRecord } from './record-buffer.ts'
-import { ShardQueue, type Work } from './shard-queue.ts'
+import { ShardQueue } from './shard-queue.ts'
+import type { Work } from './work.ts'
 
 function queueOf(keys: readonly string[], maxAheadRecords = 1_000): { queue: ShardQueue; progress: () => number } {
   let progress = 0
@@ -18,7 +19,6 @@ function queueOf(keys: readonly string[], maxAheadRecords = 1_000): { queue: Sha
     now: () => 0,
     onProgress: () => progress++,
     onMisplaced: () => {},
-    onPoison: () => {},
   })
   queue.push(keys.map((key, index) => record(index, key)))
   return { queue, progress: () => progress }
@@ -196,7 +196,6 @@ test('what came at once is finished with the last of it, whatever comes after', 
     onBatchFinished: (durationMs) => finished.push(durationMs),
     onProgress: () => {},
     onMisplaced: () => {},
-    onPoison: () => {},
   })
   queue.push([record(0, 'a'), record(1, 'b')])
   nowMs = 100

@@ -1,87 +1,105 @@
 import type { Position } from '@shardwise/records'
-import type { ConsumerRecord } from './consumer-record.ts'
-import { KeyLanes } from './key-lanes.ts'
-import { type KinesisRecord, RecordBuffer, type RecordBufferOptions, type Source } from './record-buffer.ts'
-import { Watermark, type WatermarkEntry } from './watermark.ts'
+import { BatchWorks } from './batch-works.ts'
+import { Intake, type IntakeOptions } from './intake.ts'
+import type { KinesisRecord } from './record-buffer.ts'
+import { type GivenWork, SingleWorks } from './single-works.ts'
+import type { BatchLimits, Ordering, QueueMemory, Work, WorkQueue } from './work.ts'
 
-export interface ShardQueueOptions extends Omit<RecordBufferOptions, 'onNothing' | 'onTaken'> {
-  /** How many user records may be begun above the checkpoint. */
-  readonly maxAheadRecords: number
-  /** Now, on a monotonic clock, in milliseconds. */
-  readonly now: () => number
-  /** Everything that came at once is finished, so long after it came. */
-  readonly onBatchFinished?: ((durationMs: number) => void) | undefined
+export interface ShardQueueOptions extends IntakeOptions {
+  /** Default: `key` */
+  readonly ordering?: Ordering | undefined
+  /** Undefined: each record is handled alone. */
+  readonly batch?: BatchLimits | undefined
   /** Something was finished since the last time: there may be room, or nothing left. */
   readonly onProgress: () => void
 }
 
-/** A user record that counts in the watermark. Knows nothing of its data, which would stay in memory for as long. */
-interface Begun extends WatermarkEntry {
-  readonly atMs: number
+/** A record in hand of which the checkpoint has to wait. */
+export interface OldestRecord extends Position {
+  readonly partitionKey: string
+  /** For how long it has been in hand. */
+  readonly ageMs: number
 }
 
-/** One user record on its way through the handler. */
-export interface Work {
-  readonly record: ConsumerRecord
-  readonly source: Source
-  /** The attempt that runs or comes next, from 1. */
-  attempt: number
-  /** It occupies its key. Undefined for a record that its handler finishes at once. */
-  begun: Begun | undefined
-  /** Its handler has been called and hasn't settled. */
-  running: boolean
+/** How works are made of the records that come: one by one, or in batches. */
+interface Works {
+  readonly waitMs: number | undefined
+  take(): GivenWork | undefined
+  begin(work: GivenWork): void
+  finish(work: GivenWork): void
+  fail(work: GivenWork): void
+  again(work: GivenWork): void
+  bisect(work: GivenWork): GivenWork
 }
 
 /**
- * The records of one shard from read to finished: gives user records out so that those of one key run one at a time and in
- * order, and knows the checkpoint. Runs nothing itself.
- *
- * A record that was {@link take taken} runs at once; then exactly one of {@link finished}, {@link running} and
- * {@link failed} is called for it, and one of them again after `running`. A failed one comes out of `take` again after
- * {@link again}.
+ * The records of one shard from read to finished: gives them out in their order, and knows the checkpoint. Runs nothing itself. Its
+ * protocol is {@link WorkQueue}'s.
  */
-export class ShardQueue {
-  readonly #watermark: Watermark<Begun>
-  readonly #keys = new KeyLanes<Work>()
-  readonly #buffer: RecordBuffer
-  readonly #maxAheadRecords: number
+export class ShardQueue implements WorkQueue {
+  readonly #intake: Intake
+  readonly #works: Works
   readonly #now: () => number
   readonly #onProgress: () => void
-  readonly #onBatchFinished: ((durationMs: number) => void) | undefined
-  #draining = false
-  #progressed = false
-  #bufferedBytes = 0
-  #bufferedRecords = 0
   #running = 0
-  #finishedRecords = 0
-  #finishedBytes = 0
 
   constructor(options: ShardQueueOptions) {
-    this.#watermark = new Watermark(options.checkpoint)
-    this.#maxAheadRecords = options.maxAheadRecords
-    this.#now = options.now
+    const { ordering = 'key', batch, now } = options
+    this.#intake = new Intake(options)
+    this.#works =
+      batch === undefined
+        ? new SingleWorks(this.#intake, ordering)
+        : new BatchWorks(this.#intake, { ...batch, ordering, now })
+    this.#now = now
     this.#onProgress = options.onProgress
-    this.#onBatchFinished = options.onBatchFinished
-    this.#buffer = new RecordBuffer({
-      ...options,
-      onNothing: (sequenceNumber, subSequenceNumber) => this.#watermark.pass(sequenceNumber, subSequenceNumber),
-      onTaken: (source) => this.#release(source),
-    })
   }
 
   /** The checkpoint that may be written; undefined while nothing has been finished. */
   get checkpoint(): Position | undefined {
-    return this.#watermark.moved
+    return this.#intake.watermark.moved
+  }
+
+  /** Everything up to here is finished, be it since before this queue was made. */
+  get position(): Position {
+    return this.#intake.watermark.position
+  }
+
+  /** The newest record that was begun. */
+  get newest(): Position | undefined {
+    return this.#intake.newest
+  }
+
+  /** User records from the checkpoint to the newest that was begun, finished or not. */
+  get aheadRecords(): number {
+    return this.#intake.watermark.ahead
+  }
+
+  /** Their data, in bytes. */
+  get aheadBytes(): number {
+    return this.#intake.watermark.aheadBytes
+  }
+
+  /** Nothing more is begun until the oldest unfinished record is finished. */
+  get isAheadFull(): boolean {
+    return this.#intake.isFull
+  }
+
+  /** The record that holds the checkpoint back. */
+  get oldestUnfinished(): OldestRecord | undefined {
+    const { oldest } = this.#intake.watermark
+    if (oldest === undefined) return undefined
+    const { atMs, ...record } = oldest
+    return { ...record, ageMs: this.#now() - atMs }
   }
 
   /** Bytes of the Kinesis records of which anything is unfinished. */
   get bufferedBytes(): number {
-    return this.#bufferedBytes
+    return this.#intake.bufferedBytes
   }
 
   /** Kinesis records of which anything is unfinished. */
   get bufferedRecords(): number {
-    return this.#bufferedRecords
+    return this.#intake.bufferedRecords
   }
 
   /** Handlers that have been called and haven't settled. */
@@ -89,135 +107,97 @@ export class ShardQueue {
     return this.#running
   }
 
-  /** For how long the record that holds the checkpoint back has been in hand. */
-  get oldestUnfinishedMs(): number | undefined {
-    const oldest = this.#watermark.oldest
-    return oldest !== undefined && 'atMs' in oldest ? this.#now() - oldest.atMs : undefined
-  }
-
   /** Nothing has been begun that isn't finished. */
   get idle(): boolean {
-    return this.#watermark.ahead === 0
+    return this.#intake.watermark.ahead === 0
   }
 
   /** Everything that was pushed is finished. */
   get empty(): boolean {
-    return this.idle && this.#buffer.empty
+    return this.idle && this.#intake.isEmpty
   }
 
   /** User records finished so far. */
   get finishedRecords(): number {
-    return this.#finishedRecords
+    return this.#intake.finishedRecords
   }
 
   /** Bytes of data of the user records finished so far. */
   get finishedBytes(): number {
-    return this.#finishedBytes
+    return this.#intake.finishedBytes
+  }
+
+  get waitMs(): number | undefined {
+    return this.#works.waitMs
+  }
+
+  /** What the next queue of the same shard has to know, if this one is not to be finished. */
+  memory(): QueueMemory {
+    return this.#intake.memory()
   }
 
   /** @returns the bytes that these records are counted with */
   push(records: readonly KinesisRecord[]): number {
-    const bytes = this.#buffer.push(records, this.#now())
-    this.#bufferedBytes += bytes
-    this.#bufferedRecords += records.length
-    return bytes
+    return this.#intake.push(records)
+  }
+
+  /** Nothing more is pushed: a batch needn't wait for more. */
+  end(): void {
+    this.#intake.hasEnded = true
   }
 
   /** From now on only what has been begun is given out, so that the checkpoint comes to cover everything ever begun. */
   drain(): void {
-    this.#draining = true
-    this.#progressed = true
+    this.#intake.isDraining = true
+    this.#intake.hasProgressed = true
   }
 
-  /** The next user record that may run now. */
-  take(): Work | undefined {
-    const ready = this.#keys.takeReady()
-    if (ready !== undefined) return ready
-    while (!this.#draining && this.#watermark.ahead < this.#maxAheadRecords) {
-      const next = this.#buffer.next()
-      if (next === undefined) return undefined
-      const { record, source } = next
-      const work: Work = { record, source, attempt: 1, begun: undefined, running: false }
-      if (!this.#keys.isBusy(record.partitionKey)) return work
-      this.#begin(work)
-      this.#keys.park(record.partitionKey, work)
-    }
-    return undefined
+  take(): GivenWork | undefined {
+    return this.#works.take()
   }
 
-  /** The handler is done with it. */
-  finished(work: Work): void {
-    this.#progressed = true
-    this.#finishedRecords++
-    const { record, begun } = work
-    this.#finishedBytes += record.data.byteLength
-    if (begun === undefined) {
-      this.#watermark.pass(record.sequenceNumber, record.subSequenceNumber)
-      return
-    }
-    this.#settled(work)
-    this.#watermark.finish(begun)
-    if (record.partitionKey !== '') this.#keys.finish(record.partitionKey)
-    this.#release(work.source)
-  }
-
-  /** The handler works on it. */
   running(work: Work): void {
-    this.#start(work)
-    work.running = true
+    const given = work as GivenWork
+    this.#works.begin(given)
+    given.isRunning = true
     this.#running++
   }
 
-  /** The handler failed: the record stays begun and its key busy. */
+  finished(work: Work): void {
+    const given = work as GivenWork
+    if (given.undecodable?.isGone) {
+      throw new Error(`${given.record.sequenceNumber} has to be read again: it must not be passed over.`)
+    }
+    this.#settled(given)
+    this.#works.finish(given)
+  }
+
   failed(work: Work): void {
-    this.#start(work)
-    this.#settled(work)
-    work.attempt++
-    this.#progressed = true
+    const given = work as GivenWork
+    this.#works.begin(given)
+    this.#settled(given)
+    given.attempt++
+    this.#works.fail(given)
+    this.#intake.hasProgressed = true
   }
 
-  /** A failed record may run once more. */
   again(work: Work): void {
-    this.#keys.again(work)
+    this.#works.again(work as GivenWork)
   }
 
-  /** Tries once more to read the Kinesis record that couldn't be read. */
-  retryPoison(): void {
-    this.#buffer.retry()
+  bisect(work: Work): Work {
+    return this.#works.bisect(work as GivenWork)
   }
 
-  /** Tells of progress since the last time, once for many records. */
   report(): void {
-    if (!this.#progressed) return
-    this.#progressed = false
+    if (!this.#intake.hasProgressed) return
+    this.#intake.hasProgressed = false
     this.#onProgress()
   }
 
-  #start(work: Work): void {
-    if (work.begun !== undefined) return
-    this.#begin(work)
-    // Without a key there is no order to keep.
-    if (work.record.partitionKey !== '') this.#keys.start(work.record.partitionKey)
-  }
-
-  #settled(work: Work): void {
-    if (!work.running) return
-    work.running = false
+  #settled(work: GivenWork): void {
+    if (!work.isRunning) return
+    work.isRunning = false
     this.#running--
-  }
-
-  #begin(work: Work): void {
-    const { sequenceNumber, subSequenceNumber } = work.record
-    work.begun = { sequenceNumber, subSequenceNumber, finished: false, atMs: this.#now() }
-    work.source.uses++
-    this.#watermark.admit(work.begun)
-  }
-
-  #release(source: Source): void {
-    if (--source.uses > 0) return
-    this.#bufferedBytes -= source.bytes
-    this.#bufferedRecords--
-    this.#progressed = true
-    if (--source.batch.left === 0) this.#onBatchFinished?.(this.#now() - source.batch.cameAtMs)
   }
 }

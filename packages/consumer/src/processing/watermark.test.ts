@@ -1,14 +1,17 @@
 import { comparePositions, type Position, TRIM_HORIZON } from '@shardwise/records'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { collectGarbage } from '../../test/garbage.ts'
-import { Watermark, type WatermarkEntry } from './watermark.ts'
+import { Watermark } from './watermark.ts'
+
+/** Admits the record and returns its number. */
+const admit = (watermark: Watermark, index: number, bytes = 1): number =>
+  watermark.admit(at(index).sequenceNumber, at(index).subSequenceNumber, `key-${index}`, bytes, index)
 
 const at = (index: number): Position => ({ sequenceNumber: String(100 + (index >> 2)), subSequenceNumber: index & 3 })
 
 test('it says nothing before the first record is finished', () => {
   const watermark = new Watermark(TRIM_HORIZON)
-  watermark.admit({ ...at(0), finished: false })
+  admit(watermark, 0)
   expect(watermark.moved).toBeUndefined()
   expect(watermark.position).toEqual(TRIM_HORIZON)
 })
@@ -26,21 +29,23 @@ test('in any order of finishing it is the greatest position with everything befo
     fc.property(orders, ([order, atOnce]) => {
       const watermark = new Watermark(TRIM_HORIZON)
       const finished = new Set<number>()
-      const entries: (WatermarkEntry | undefined)[] = order.map((_, index) => {
+      const entries = order.map((_, index) => {
         if (atOnce[index]) {
           finished.add(index)
-          watermark.pass(at(index).sequenceNumber, at(index).subSequenceNumber)
+          watermark.pass(at(index).sequenceNumber, at(index).subSequenceNumber, 1)
           return undefined
         }
-        const entry = { ...at(index), finished: false }
-        watermark.admit(entry)
-        return entry
+        return admit(watermark, index)
       })
       const check = (): void => {
         let first = 0
         while (finished.has(first)) first++
         expect(watermark.position).toEqual(first === 0 ? TRIM_HORIZON : at(first - 1))
         expect(watermark.ahead).toBe(order.length - first)
+        expect(watermark.aheadBytes).toBe(order.length - first)
+        const above = [...order.keys()].filter((index) => index > first && finished.has(index))
+        expect(watermark.finishedAbove()).toEqual(above.map(at))
+        expect(watermark.oldest?.atMs).toBe(first === order.length ? undefined : first)
       }
       check()
       for (const index of order) {
@@ -58,26 +63,48 @@ test('in any order of finishing it is the greatest position with everything befo
 
 test('a long span that is finished from the back is passed at once', () => {
   const watermark = new Watermark(TRIM_HORIZON)
-  const entries = Array.from({ length: 5_000 }, (_, index) => ({ ...at(index), finished: false }))
-  for (const entry of entries) watermark.admit(entry)
-  for (const entry of entries.slice(1).reverse()) watermark.finish(entry)
+  const numbers = Array.from({ length: 5_000 }, (_, index) => admit(watermark, index))
+  for (const number of numbers.slice(1).reverse()) watermark.finish(number)
   expect(watermark.ahead).toBe(5_000)
-  expect(watermark.oldest).toBe(entries[0])
-  watermark.finish(entries[0]!)
+  expect(watermark.oldest).toEqual({ ...at(0), partitionKey: 'key-0', atMs: 0 })
+  watermark.finish(numbers[0]!)
   expect(watermark.ahead).toBe(0)
+  expect(watermark.aheadBytes).toBe(0)
+  expect(watermark.oldest).toBeUndefined()
   expect(watermark.position).toEqual(at(4_999))
 })
 
-test('what it has passed is held no longer, though others are still to be finished', async () => {
+test('a place with nothing to handle is passed when its turn comes, counts as no record, and many in a row are as one', () => {
   const watermark = new Watermark(TRIM_HORIZON)
-  const admitAndFinish = (): WeakRef<object> => {
-    const entries = [0, 1, 2].map((index) => ({ ...at(index), finished: false }))
-    for (const entry of entries) watermark.admit(entry)
-    watermark.finish(entries[0]!)
-    return new WeakRef(entries[0]!)
-  }
-  const first = admitAndFinish()
-  await collectGarbage()
-  expect(first.deref()).toBeUndefined()
+  const passNothing = (index: number): void =>
+    watermark.passNothing(at(index).sequenceNumber, at(index).subSequenceNumber)
+  passNothing(0)
+  expect(watermark.position).toEqual(at(0))
+  const first = admit(watermark, 1)
+  for (let index = 2; index < 1_000; index++) passNothing(index)
+  const second = admit(watermark, 1_000)
+  passNothing(1_001)
   expect(watermark.ahead).toBe(2)
+  expect(watermark.finishedAbove()).toEqual([])
+  watermark.finish(first)
+  expect(watermark.position).toEqual(at(999))
+  expect(watermark.ahead).toBe(1)
+  watermark.finish(second)
+  expect(watermark.position).toEqual(at(1_001))
+  expect(watermark.ahead).toBe(0)
+})
+
+test('it goes on as before when its room has grown in the midst of a span', () => {
+  const watermark = new Watermark(TRIM_HORIZON)
+  const numbers: number[] = []
+  let finished = 0
+  for (let index = 0; index < 3_000; index++) {
+    numbers.push(admit(watermark, index))
+    if (index % 3 === 0) watermark.finish(numbers[finished++]!)
+  }
+  expect(watermark.position).toEqual(at(finished - 1))
+  expect(watermark.oldest).toEqual({ ...at(finished), partitionKey: `key-${finished}`, atMs: finished })
+  while (finished < numbers.length) watermark.finish(numbers[finished++]!)
+  expect(watermark.position).toEqual(at(2_999))
+  expect(watermark.ahead).toBe(0)
 })

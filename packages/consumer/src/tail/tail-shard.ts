@@ -16,7 +16,6 @@ export class TailShard {
   readonly #buffer: RecordBuffer
   #bytes = 0
   #hasMovedOn = false
-  #poison: { readonly sequenceNumber: string; readonly reason: string } | undefined
 
   constructor(options: TailShardOptions) {
     this.#options = options
@@ -28,9 +27,6 @@ export class TailShard {
       onTaken: ({ bytes }) => {
         this.#hasMovedOn = true
         this.#bytes -= bytes
-      },
-      onPoison: (sequenceNumber, reason) => {
-        this.#poison = { sequenceNumber, reason }
       },
     })
   }
@@ -50,18 +46,19 @@ export class TailShard {
    */
   next(): { readonly record: ConsumerRecord; readonly isOfNext: boolean } | undefined {
     this.#hasMovedOn = false
-    const next = this.#buffer.next()
+    const record = this.#buffer.next()
     if (this.#hasMovedOn) this.#options.onHolds(this.#bytes)
-    if (this.#poison !== undefined) {
+    const { undecodable } = this.#buffer
+    if (undecodable !== undefined) {
       const { stream, shardId } = this.#options
-      const { sequenceNumber, reason } = this.#poison
+      const { sequenceNumber } = this.#buffer.source
       throw new ConsumerError(
         'ERR_RECORD',
-        `Expected an aggregate at ${shardId} ${sequenceNumber} of ${stream} that can be taken apart, got a damaged one: ${reason}. ` +
+        `Expected an aggregate at ${shardId} ${sequenceNumber} of ${stream} that can be taken apart, got a damaged one: ${undecodable.reason}. ` +
           'What was before it in the shard has been given out, nothing behind it.',
         { shardId },
       )
     }
-    return next && { record: next.record, isOfNext: this.#hasMovedOn }
+    return record && { record, isOfNext: this.#hasMovedOn }
   }
 }

@@ -53,6 +53,7 @@ function shard(shardId: string, rest: Partial<ObservedShard> = {}): ObservedShar
     bufferedRecords: 0,
     bufferedBytes: 0,
     oldestUnfinishedMs: undefined,
+    stopped: undefined,
     ...rest,
   }
 }
@@ -114,9 +115,9 @@ describe('counted from events', () => {
   })
 
   test('what was read, and what is wrong with it, by shard', async () => {
-    const [shardId, sequenceNumber, retryInMs] = ['s1', '7', 200]
+    const [shardId, sequenceNumber] = ['s1', '7']
     const read = { type: 'recordsRead', shardId, kinesisRecords: 10, bytes: 1_000, millisBehindLatest: 0 } as const
-    const undecodable = { type: 'undecodableRecord', shardId, sequenceNumber, reason: 'cut off', retryInMs } as const
+    const undecodable = { type: 'undecodableRecord', shardId, sequenceNumber, reason: 'cut off' } as const
     observe(
       meterOf(),
       read,
@@ -128,10 +129,6 @@ describe('counted from events', () => {
       { type: 'recordsExpired', shardId, after: undefined },
       { type: 'checkpointExpired', shardId, checkpoint: '7', found: undefined },
       { type: 'shardGone', shardId },
-      {
-        ...{ type: 'handlerFailed', shardId, partitionKey: 'k', sequenceNumber, subSequenceNumber: 0 },
-        ...{ attempt: 3, retryInMs, error: new Error('no') },
-      },
     )
     expect(await exported()).toEqual({
       'leader w1': 0,
@@ -144,7 +141,44 @@ describe('counted from events', () => {
       'retention_passed flights s1 recordsExpired': 1,
       'retention_passed flights s1 checkpointExpired': 1,
       'retention_passed flights s1 shardGone': 1,
-      'handler_failures flights s1': 1,
+    })
+  })
+
+  test('what handlers failed at, and what became of it', async () => {
+    const error = new Error('no')
+    const place = { shardId: 's1', partitionKey: 'k', sequenceNumber: '7', subSequenceNumber: 0 }
+    const failed = { type: 'handlerFailed', ...place, records: 1, attempt: 3, error } as const
+    const stopped = { type: 'shardStopped', ...place, attempts: 3, retryInMs: 60_000, error } as const
+    const hook = { type: 'hookFailed', shardId: 's1', attempt: 1, retryInMs: undefined, error } as const
+    const meter = meterOf()
+    observe(
+      meter,
+      { ...failed, retryInMs: 200 },
+      { ...failed, retryInMs: 400 },
+      { ...failed, retryInMs: undefined },
+      { type: 'handlerAbandoned', ...place, attempt: 1, afterMs: 10_000 },
+      { type: 'recordSkipped', ...place, attempts: 3, error },
+      { type: 'recordDeadLettered', ...place, attempts: 3, error },
+      { type: 'deadLetterFailed', ...place, attempt: 1, retryInMs: 200, error },
+      { type: 'deadLetterFailed', ...place, attempt: 2, retryInMs: 400, error },
+      stopped,
+      { ...stopped, retryInMs: 120_000 },
+      { ...hook, hook: 'onShardEnd' },
+      { ...hook, hook: 'onLeaseLost' },
+    )
+    meter.observe({ type: 'eventLoopBlocked', ...place, blockedMs: 1_500, handler: 'eachRecord' })
+    expect(await exported()).toEqual({
+      'leader w1': 0,
+      'handler_failures flights s1': 3,
+      'handler_retries flights s1': 2,
+      'handlers_abandoned flights s1': 1,
+      'records_skipped flights s1': 1,
+      'dead_letters flights s1': 1,
+      'dead_letter_failures flights s1': 2,
+      'shard_stops flights s1': 2,
+      'hook_failures flights s1 onShardEnd': 1,
+      'hook_failures flights s1 onLeaseLost': 1,
+      'event_loop_blocked_time w1': '1/1.5',
     })
   })
 
@@ -238,7 +272,7 @@ describe('read off the status', () => {
       ...NOTHING,
       shards: [
         shard('s1', { millisBehindLatest: 1_500, bufferedRecords: 3, bufferedBytes: 900, oldestUnfinishedMs: 250 }),
-        shard('s2'),
+        shard('s2', { stopped: {} }),
         shard('s1', { stream: other, millisBehindLatest: 0 }),
       ],
     }))
@@ -246,6 +280,8 @@ describe('read off the status', () => {
       'leader w1': 0,
       'leases_held flights w1': 2,
       'leases_held trains 111111111111 w1': 1,
+      'shards_stopped flights w1': 1,
+      'shards_stopped trains 111111111111 w1': 0,
       'time_behind_latest flights s1': 1.5,
       'time_behind_latest trains 111111111111 s1': 0,
       'buffered_records flights s1': 3,
@@ -368,9 +404,11 @@ test('what is exported has the attributes, the unit and the kind that the table 
   stream.subscriptionEnded(THROTTLED)
   stream.shardsSynced(1, THROTTLED)
   stream.answerHandled('s1', 1)
+  stream.handlerCalled('s1', 1)
   stream.userRecordsHandled('s1', 1)
   stream.assignmentRefused()
   meter.led(1, THROTTLED)
+  const place = { shardId: 's1', partitionKey: 'k', sequenceNumber: '7', subSequenceNumber: 0 }
   observe(
     meter,
     { type: 'leaseTaken', shardId: 's1', checkpoint: AT },
@@ -382,14 +420,18 @@ test('what is exported has the attributes, the unit and the kind that the table 
     { type: 'leaseDeleted', shardId: 's1', reason: 'finished' },
     { type: 'leaseAssigned', shardId: 's1', from: undefined, to: 'w1', reason: 'unowned' },
     { type: 'recordsRead', shardId: 's1', kinesisRecords: 1, bytes: 1, millisBehindLatest: 0 },
-    { type: 'undecodableRecord', shardId: 's1', sequenceNumber: '7', reason: '', attempt: 1, retryInMs: 1 },
+    { type: 'undecodableRecord', shardId: 's1', sequenceNumber: '7', reason: '', attempt: 1 },
     { type: 'misplacedRecords', shardId: 's1', sequenceNumber: '7', count: 1, dropped: true },
     { type: 'shardGone', shardId: 's1' },
-    {
-      ...{ type: 'handlerFailed', shardId: 's1', partitionKey: 'k', sequenceNumber: '7', subSequenceNumber: 0 },
-      ...{ attempt: 1, retryInMs: 1, error: undefined },
-    },
+    { type: 'handlerFailed', ...place, records: 1, attempt: 1, retryInMs: 1, error: undefined },
+    { type: 'handlerAbandoned', ...place, attempt: 1, afterMs: 1 },
+    { type: 'recordSkipped', ...place, attempts: 1, error: undefined },
+    { type: 'recordDeadLettered', ...place, attempts: 1, error: undefined },
+    { type: 'deadLetterFailed', ...place, attempt: 1, retryInMs: 1, error: undefined },
+    { type: 'shardStopped', ...place, attempts: 1, retryInMs: 1, error: undefined },
+    { type: 'hookFailed', shardId: 's1', hook: 'onShardEnd', attempt: 1, retryInMs: 1, error: undefined },
   )
+  meter.observe({ type: 'eventLoopBlocked', ...place, blockedMs: 1, handler: 'eachRecord' })
   meter.observe({ type: 'callFailed', doing: '', error: THROTTLED })
   meter.observe({ type: 'itemSkipped', leaseKey: 'x', reason: '' })
   await exported()

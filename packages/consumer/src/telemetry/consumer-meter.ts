@@ -16,6 +16,8 @@ export interface ObservedShard {
   readonly bufferedRecords: number
   readonly bufferedBytes: number
   readonly oldestUnfinishedMs: number | undefined
+  /** Set while the shard has stopped, or is tried again since. */
+  readonly stopped: object | undefined
 }
 
 /** A lease of the application. */
@@ -105,6 +107,7 @@ export class ConsumerMeter {
     const to = this.#instruments
     if (event.type === 'workersChanged') this.#workers = event.workers.length
     else if (event.type === 'itemSkipped') to.itemsSkipped.add(1, this.#ofApplication)
+    else if (event.type === 'eventLoopBlocked') to.eventLoopBlockedTime.record(event.blockedMs / 1_000, this.#ofWorker)
     else if (event.type === 'callFailed') to.callsFailed.add(1, withError(this.#ofWorker, event.error))
   }
 
@@ -154,6 +157,7 @@ export class ConsumerMeter {
       const meter = this.of(stream)
       const attributes = meter.ofShard(shardId)
       yield { key: 'leasesHeld', attributes: meter.ofWorker, value: 1 }
+      yield { key: 'shardsStopped', attributes: meter.ofWorker, value: Number(shard.stopped !== undefined) }
       yield { key: 'bufferedRecords', attributes, value: shard.bufferedRecords }
       yield { key: 'bufferedData', attributes, value: shard.bufferedBytes }
       yield { key: 'oldestUnfinishedTime', attributes, value: (shard.oldestUnfinishedMs ?? 0) / 1_000 }

@@ -27,6 +27,9 @@ const OF_SHARD = [APPLICATION, STREAM_NAME, SHARD_ID]
 
 const CALL_SECONDS = { explicitBucketBoundaries: [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10] }
 const ROUND_SECONDS = { explicitBucketBoundaries: [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60] }
+const HANDLER_SECONDS = {
+  explicitBucketBoundaries: [0.0001, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60],
+}
 const HANDLING_SECONDS = {
   explicitBucketBoundaries: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300],
 }
@@ -63,7 +66,17 @@ export interface MetricKinds {
   readonly dataRead: 'counter'
   readonly userRecordsHandled: 'counter'
   readonly handlingTime: 'histogram'
+  readonly handlerTime: 'histogram'
   readonly handlerFailures: 'counter'
+  readonly handlerRetries: 'counter'
+  readonly handlersAbandoned: 'counter'
+  readonly recordsSkipped: 'counter'
+  readonly deadLetters: 'counter'
+  readonly deadLetterFailures: 'counter'
+  readonly shardStops: 'counter'
+  readonly shardsStopped: 'up-down counter'
+  readonly hookFailures: 'counter'
+  readonly eventLoopBlockedTime: 'histogram'
   readonly bufferedRecords: 'up-down counter'
   readonly bufferedData: 'up-down counter'
   readonly oldestUnfinishedTime: 'gauge'
@@ -72,7 +85,7 @@ export interface MetricKinds {
   readonly retentionPassed: 'counter'
 }
 
-/** Every metric of a consumer. Nothing is measured for each user record: that would cost more than reading it. */
+/** Every metric of a consumer. Nothing is measured for each user record that is well: that would cost more than reading it. */
 export const METRICS: { readonly [Key in keyof MetricKinds]: Metric & { readonly kind: MetricKinds[Key] } } = {
   leasesHeld: {
     name: 'shardwise.consumer.leases_held',
@@ -316,7 +329,7 @@ export const METRICS: { readonly [Key in keyof MetricKinds]: Metric & { readonly
   },
   handlingTime: {
     name: 'shardwise.consumer.handling_time',
-    kcl: ['RecordProcessor.processRecords.Time'],
+    kcl: [],
     kind: 'histogram',
     unit: 's',
     description:
@@ -324,13 +337,96 @@ export const METRICS: { readonly [Key in keyof MetricKinds]: Metric & { readonly
     attributes: OF_SHARD,
     advice: HANDLING_SECONDS,
   },
+  handlerTime: {
+    name: 'shardwise.consumer.handler_time',
+    kcl: ['RecordProcessor.processRecords.Time'],
+    kind: 'histogram',
+    unit: 's',
+    description:
+      'how long a call of the handler took until it settled: every call with a batch, of those with a record a sample',
+    attributes: OF_SHARD,
+    advice: HANDLER_SECONDS,
+  },
   handlerFailures: {
     name: 'shardwise.consumer.handler_failures',
     kcl: [],
     kind: 'counter',
     unit: '{attempt}',
-    description: 'attempts of the handler that failed; the record comes again',
+    description: 'attempts with a record or a batch that failed',
     attributes: OF_SHARD,
+  },
+  handlerRetries: {
+    name: 'shardwise.consumer.handler_retries',
+    kcl: [],
+    kind: 'counter',
+    unit: '{attempt}',
+    description: 'failed attempts after which the record, or the batch in whole or in halves, comes again',
+    attributes: OF_SHARD,
+  },
+  handlersAbandoned: {
+    name: 'shardwise.consumer.handlers_abandoned',
+    kcl: [],
+    kind: 'counter',
+    unit: '{attempt}',
+    description: 'attempts that did not settle within closeTimeout after handlerTimeoutMs, and may run on unheeded',
+    attributes: OF_SHARD,
+  },
+  recordsSkipped: {
+    name: 'shardwise.consumer.records_skipped',
+    kcl: [],
+    kind: 'counter',
+    unit: '{record}',
+    description: 'records that failed for good and were passed over, as failurePolicy skip asks for',
+    attributes: OF_SHARD,
+  },
+  deadLetters: {
+    name: 'shardwise.consumer.dead_letters',
+    kcl: [],
+    kind: 'counter',
+    unit: '{record}',
+    description: 'records that failed for good and that deadLetter has taken',
+    attributes: OF_SHARD,
+  },
+  deadLetterFailures: {
+    name: 'shardwise.consumer.dead_letter_failures',
+    kcl: [],
+    kind: 'counter',
+    unit: '{attempt}',
+    description: 'calls of deadLetter that failed; the record waits and is sent again',
+    attributes: OF_SHARD,
+  },
+  shardStops: {
+    name: 'shardwise.consumer.shard_stops',
+    kcl: [],
+    kind: 'counter',
+    unit: '{stop}',
+    description: 'times that a shard stopped at a record that failed for good; each try that fails again counts',
+    attributes: OF_SHARD,
+  },
+  shardsStopped: {
+    name: 'shardwise.consumer.shards_stopped',
+    kcl: [],
+    kind: 'up-down counter',
+    unit: '{shard}',
+    description: 'shards of the worker that have stopped, and wait or are being tried again',
+    attributes: OF_WORKER_AND_STREAM,
+  },
+  hookFailures: {
+    name: 'shardwise.consumer.hook_failures',
+    kcl: [],
+    kind: 'counter',
+    unit: '{attempt}',
+    description: 'calls of onShardStart, onShardEnd, onShardRelease or onLeaseLost that failed',
+    attributes: [...OF_SHARD, REASON],
+  },
+  eventLoopBlockedTime: {
+    name: 'shardwise.consumer.event_loop_blocked_time',
+    kcl: [],
+    kind: 'histogram',
+    unit: 's',
+    description: 'for how long the event loop was blocked, each time that it was for more than a tenth of failoverTime',
+    attributes: OF_WORKER,
+    advice: ROUND_SECONDS,
   },
   bufferedRecords: {
     name: 'shardwise.consumer.buffered_records',
@@ -369,7 +465,7 @@ export const METRICS: { readonly [Key in keyof MetricKinds]: Metric & { readonly
     kcl: [],
     kind: 'counter',
     unit: '{record}',
-    description: 'damaged aggregates; the shard waits there',
+    description: 'damaged aggregates; failurePolicy decides what becomes of them',
     attributes: OF_SHARD,
   },
   retentionPassed: {

@@ -23,6 +23,8 @@ export interface StreamMeasures {
   subscriptionEnded(failure?: unknown): void
   /** The handler has finished so many user records since the last call. */
   userRecordsHandled(shardId: string, count: number): void
+  /** A call of the handler took so long; not told of every call with a single record. */
+  handlerCalled(shardId: string, durationMs: number): void
   /** Everything in the answer of one GetRecords is finished, so long after it came. */
   answerHandled(shardId: string, durationMs: number): void
   /** The leader has compared the shards with the leases, or failed to. */
@@ -115,6 +117,25 @@ export class StreamMeter implements StreamMeasures {
         break
       case 'handlerFailed':
         to.handlerFailures.add(1, this.ofShard(event.shardId))
+        if (event.retryInMs !== undefined) to.handlerRetries.add(1, this.ofShard(event.shardId))
+        break
+      case 'handlerAbandoned':
+        to.handlersAbandoned.add(1, this.ofShard(event.shardId))
+        break
+      case 'recordSkipped':
+        to.recordsSkipped.add(1, this.ofShard(event.shardId))
+        break
+      case 'recordDeadLettered':
+        to.deadLetters.add(1, this.ofShard(event.shardId))
+        break
+      case 'deadLetterFailed':
+        to.deadLetterFailures.add(1, this.ofShard(event.shardId))
+        break
+      case 'shardStopped':
+        to.shardStops.add(1, this.ofShard(event.shardId))
+        break
+      case 'hookFailed':
+        to.hookFailures.add(1, { ...this.ofShard(event.shardId), [REASON]: event.hook })
         break
       case 'misplacedRecords':
         to.misplacedRecords.add(event.count, this.ofShard(event.shardId))
@@ -158,6 +179,10 @@ export class StreamMeter implements StreamMeasures {
 
   userRecordsHandled(shardId: string, count: number): void {
     if (count > 0) this.#to.userRecordsHandled.add(count, this.ofShard(shardId))
+  }
+
+  handlerCalled(shardId: string, durationMs: number): void {
+    this.#to.handlerTime.record(durationMs / 1_000, this.ofShard(shardId))
   }
 
   answerHandled(shardId: string, durationMs: number): void {

@@ -31,6 +31,22 @@ export type FleetEvent =
   | { readonly type: 'callFailed'; readonly doing: string; readonly error: unknown }
   /** An item of the table that is no lease of this application's streams: left alone. KCL: LeaseDeserializationFailureCount. */
   | { readonly type: 'itemSkipped'; readonly leaseKey: string; readonly reason: string }
+  /**
+   * Nothing else could run in the process for `blockedMs`, more than a tenth of `failoverTime`: most often a handler that computes; or
+   * the process was suspended. Names the handler, and the record that it was called with last. After more than `failoverTime` the
+   * leases are lost.
+   */
+  | {
+      readonly type: 'eventLoopBlocked'
+      readonly blockedMs: number
+      /** `eachRecord` or `eachBatch`, and the function's own name. */
+      readonly handler: string
+      /** Undefined, and what follows, if the handler was called for nothing yet. */
+      readonly shardId: string | undefined
+      readonly partitionKey: string | undefined
+      readonly sequenceNumber: string | undefined
+      readonly subSequenceNumber: number | undefined
+    }
 
 /** What concerns a stream or one of its shards. `stream` is the name or ARN that the consumer was given, or found. */
 export type StreamEvent =
@@ -116,9 +132,79 @@ export type StreamEvent =
       readonly to: string
       readonly againInMs: number
     }
-  /** A handler threw or rejected; the same record comes again after `retryInMs`. */
+  /** A handler threw or rejected, or a record's value couldn't be decoded. Of a batch, its first record. */
   | {
       readonly type: 'handlerFailed'
+      readonly shardId: string
+      readonly partitionKey: string
+      readonly sequenceNumber: string
+      readonly subSequenceNumber: number
+      /** Of how many records a batch was; 1 for a record alone. */
+      readonly records: number
+      readonly attempt: number
+      /** Until it comes again; undefined if it doesn't, and `failurePolicy` decides. */
+      readonly retryInMs: number | undefined
+      readonly error: unknown
+    }
+  /** A handler didn't settle within `closeTimeout` after `handlerTimeoutMs`: it has failed for good, and runs on unheeded. */
+  | {
+      readonly type: 'handlerAbandoned'
+      readonly shardId: string
+      readonly partitionKey: string
+      readonly sequenceNumber: string
+      readonly subSequenceNumber: number
+      readonly attempt: number
+      readonly afterMs: number
+    }
+  /** An aggregate that is damaged inside: `failurePolicy` decides. */
+  | {
+      readonly type: 'undecodableRecord'
+      readonly shardId: string
+      readonly sequenceNumber: string
+      readonly reason: string
+      readonly attempt: number
+    }
+  /**
+   * The shard has stopped at a record that failed for good, or can't be decoded: its lease is kept, its memory freed, and it is tried
+   * again after `retryInMs`. Told at each try.
+   */
+  | {
+      readonly type: 'shardStopped'
+      readonly shardId: string
+      /** The record; undefined where the hook `onShardEnd` failed. */
+      readonly partitionKey: string | undefined
+      readonly sequenceNumber: string | undefined
+      readonly subSequenceNumber: number | undefined
+      readonly attempts: number
+      /** Undefined where it isn't tried again here: the consumer ends, or the lease is being given up. */
+      readonly retryInMs: number | undefined
+      readonly error: unknown
+    }
+  /** A stopped shard is read and handled again, from `checkpoint` on. */
+  | { readonly type: 'shardResumed'; readonly shardId: string; readonly checkpoint: Position }
+  /** A record failed for good, or can't be decoded, and was passed over, as `failurePolicy: 'skip'` asks for. */
+  | {
+      readonly type: 'recordSkipped'
+      readonly shardId: string
+      readonly partitionKey: string
+      readonly sequenceNumber: string
+      readonly subSequenceNumber: number
+      readonly attempts: number
+      readonly error: unknown
+    }
+  /** A record failed for good, or can't be decoded, and `deadLetter` has taken it. */
+  | {
+      readonly type: 'recordDeadLettered'
+      readonly shardId: string
+      readonly partitionKey: string
+      readonly sequenceNumber: string
+      readonly subSequenceNumber: number
+      readonly attempts: number
+      readonly error: unknown
+    }
+  /** `deadLetter` failed: the record waits, and it is tried again after `retryInMs`. */
+  | {
+      readonly type: 'deadLetterFailed'
       readonly shardId: string
       readonly partitionKey: string
       readonly sequenceNumber: string
@@ -127,15 +213,18 @@ export type StreamEvent =
       readonly retryInMs: number
       readonly error: unknown
     }
-  /** An aggregate that is damaged inside; the shard waits there and tries again after `retryInMs`. */
+  /** A hook of `run` failed: `onShardStart`, `onShardEnd`, `onShardRelease` or `onLeaseLost`. */
   | {
-      readonly type: 'undecodableRecord'
+      readonly type: 'hookFailed'
       readonly shardId: string
-      readonly sequenceNumber: string
-      readonly reason: string
+      readonly hook: string
       readonly attempt: number
-      readonly retryInMs: number
+      /** Until it is tried again; undefined if it isn't. */
+      readonly retryInMs: number | undefined
+      readonly error: unknown
     }
+  /** `reset()` has moved the lease of the shard to where reading is to start again. */
+  | { readonly type: 'leaseReset'; readonly shardId: string; readonly checkpoint: Position }
   /** User records whose hash key lies outside their shard's range, out of one Kinesis record. */
   | {
       readonly type: 'misplacedRecords'
@@ -244,7 +333,14 @@ const LEVELS: Partial<Record<ConsumerEvent['type'], 'warn' | 'error'>> = {
   recordsExpired: 'error',
   checkpointExpired: 'error',
   handlerFailed: 'error',
+  handlerAbandoned: 'error',
   undecodableRecord: 'error',
+  shardStopped: 'error',
+  recordSkipped: 'error',
+  recordDeadLettered: 'warn',
+  deadLetterFailed: 'error',
+  hookFailed: 'error',
+  eventLoopBlocked: 'warn',
   misplacedRecords: 'warn',
   consumerGone: 'warn',
   readFailed: 'warn',
@@ -269,8 +365,16 @@ const MESSAGES: Partial<Record<ConsumerEvent['type'], string>> = {
     'records of the shard may have expired before they were read: raise the retention of the stream, or add workers so that it is read in time',
   checkpointExpired:
     'the record at the checkpoint has expired: if records came since and expired too, they were not read; raise the retention of the stream if its workers may be away for so long',
-  handlerFailed: 'the handler failed; the same record comes again',
-  undecodableRecord: 'a damaged aggregate; the shard waits here and nothing is skipped',
+  handlerFailed: 'the handler failed',
+  handlerAbandoned: 'the handler goes on after its signal was aborted: its record has failed for good',
+  undecodableRecord: 'a damaged aggregate: nothing of what it holds can be handled',
+  shardStopped: 'the shard has stopped at a record that failed for good; its lease is kept and nothing is skipped',
+  shardResumed: 'the stopped shard is read again',
+  recordSkipped: 'a record that failed for good was skipped',
+  recordDeadLettered: 'a record that failed for good went to the dead letters',
+  deadLetterFailed: 'the dead letter could not be delivered; it is tried again, and the record waits',
+  hookFailed: 'a hook failed',
+  eventLoopBlocked: 'the event loop was blocked: do what computes for long in a worker thread, or leases will be lost',
   misplacedRecords: 'user records outside their shard, left over from a reshard',
   consumerRegistered: 'a consumer was registered for fan-out; it is billed for until it is deregistered',
   consumerGone: 'the registered consumer was deleted; if it is used by name, it is registered anew',

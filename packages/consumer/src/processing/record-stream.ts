@@ -1,0 +1,85 @@
+import type { RecordSource } from '../tail/record-iterator.ts'
+import type { ConsumerRecord } from './consumer-record.ts'
+import type { EachRecord } from './handlers.ts'
+
+/** What a {@link RecordStream} runs. */
+export interface StreamRun<Value> {
+  /** Consumes until {@link close}; calls the handler with one record at a time. */
+  run(eachRecord: EachRecord<Value>): Promise<void>
+  /** Whether the record's lease still holds. A loop that blocked the process for long finds out here before its timers do. */
+  isHeld(record: ConsumerRecord<Value>): boolean
+  /** Ends the run without waiting for the record in hand, which then counts as not handled. */
+  close(): Promise<void>
+}
+
+interface InHand<Value> {
+  readonly record: ConsumerRecord<Value>
+  readonly finish: () => void
+}
+
+/**
+ * Turns a handler inside out: each record is given to a loop, and finished when the loop asks for the next. One that the loop leaves
+ * with isn't.
+ */
+export class RecordStream<Value> implements RecordSource<ConsumerRecord<Value>> {
+  readonly #run: StreamRun<Value>
+  /** Offered by the run, and not given out yet. */
+  #offered: InHand<Value> | undefined
+  #given: InHand<Value> | undefined
+  #failure: { readonly error: unknown } | undefined
+  #isRunning = false
+  #isOver = false
+
+  constructor(run: StreamRun<Value>) {
+    this.#run = run
+  }
+
+  get isOver(): boolean {
+    return this.#isOver
+  }
+
+  start(onChange: () => void): void {
+    this.#isRunning = true
+    const running = this.#run.run((record, { signal }) => {
+      const { promise, resolve, reject } = Promise.withResolvers<void>()
+      const offered = { record, finish: resolve }
+      signal.addEventListener(
+        'abort',
+        () => {
+          if (this.#offered === offered) this.#offered = undefined
+          reject(signal.reason)
+        },
+        { once: true },
+      )
+      this.#offered = offered
+      onChange()
+      return promise
+    })
+    const over = (failure?: { readonly error: unknown }): void => {
+      this.#isRunning = false
+      this.#isOver = true
+      this.#failure = failure
+      onChange()
+    }
+    running.then(
+      () => over(),
+      (error: unknown) => over({ error }),
+    )
+  }
+
+  take(): ConsumerRecord<Value> | undefined {
+    if (this.#failure !== undefined) throw this.#failure.error
+    this.#given?.finish()
+    this.#given = undefined
+    if (this.#offered === undefined || !this.#run.isHeld(this.#offered.record)) return undefined
+    this.#given = this.#offered
+    this.#offered = undefined
+    return this.#given.record
+  }
+
+  async close(): Promise<void> {
+    this.#given = undefined
+    // One that never began, or was refused since there is another, has nothing to end.
+    if (this.#isRunning) await this.#run.close()
+  }
+}
