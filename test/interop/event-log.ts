@@ -10,7 +10,10 @@ export type WorkerEvent = { readonly worker: string } & (
       readonly shard: string
       readonly sequence: string
       readonly sub: number
+      /** A checkpoint that was prepared and not made, and what was noted with it. */
       readonly pending?: string
+      readonly pendingSub?: number
+      readonly state?: string
     }
   | {
       readonly event: 'record'

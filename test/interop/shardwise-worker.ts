@@ -3,7 +3,7 @@ import { writeSync } from 'node:fs'
 import { syncBuiltinESMExports } from 'node:module'
 import os from 'node:os'
 import { createInterface } from 'node:readline'
-import { Consumer, ConsumerError } from '@shardwise/consumer'
+import { Consumer, ConsumerError, type ConsumerRecord, type HandlerContext } from '@shardwise/consumer'
 
 export interface ShardwiseWorkerSettings {
   readonly worker: string
@@ -15,10 +15,12 @@ export interface ShardwiseWorkerSettings {
   /** Tells the load of a machine of its own that has nothing else to do, not of this one, which all the workers share. */
   readonly idle: boolean
   readonly retrieval: 'polling' | 'fanOut'
+  /** Checkpoints are made by the handler for each record, or only prepared after the command `prepare`; one record of a shard at a time. */
+  readonly isManual: boolean
 }
 
 const settings = JSON.parse(process.argv[2] ?? '') as ShardwiseWorkerSettings
-const { worker, application, streams, failoverMs, retrieval } = settings
+const { worker, application, streams, failoverMs, retrieval, isManual } = settings
 const [stream = ''] = streams
 
 function print(event: string, fields: object = {}): void {
@@ -43,13 +45,10 @@ const consumer = new Consumer({
   workerId: worker,
   failoverTime: failoverMs,
   retrieval,
+  ...(isManual && { checkpointing: 'manual', ordering: 'shard' }),
   kinesisConfig: settings.kinesis,
   dynamodbConfig: settings.dynamodb,
   onEvent: (event) => {
-    if (event.type === 'shardStarted') {
-      const { sequenceNumber, subSequenceNumber } = event.checkpoint
-      print('started', { ...shardOf(event), sequence: sequenceNumber, sub: subSequenceNumber })
-    }
     if (event.type === 'leaseLost') print('leaseLost', shardOf(event))
     if (event.type === 'leaseHandedOff') print('handedOff', shardOf(event))
     if (event.type === 'shardEnded') print('shardEnded', shardOf(event))
@@ -59,8 +58,14 @@ const consumer = new Consumer({
 // Whoever started it holds the other end: if that is gone, so is this.
 const commands = createInterface({ input: process.stdin })
 let isStopping = false
+let onlyPrepares = false
 commands.on('line', (line) => {
-  if (line !== 'stop') throw new Error(`expected stop, got ${line}`)
+  if (line === 'prepare' && isManual) {
+    onlyPrepares = true
+    print('preparing')
+    return
+  }
+  if (line !== 'stop') throw new Error(`expected stop, or prepare where checkpoints are manual, got ${line}`)
   isStopping = true
   void consumer.close()
 })
@@ -69,9 +74,29 @@ commands.on('close', () => {
 })
 print('ready')
 
+async function checkpoint(record: ConsumerRecord, context: HandlerContext): Promise<void> {
+  if (!onlyPrepares) {
+    context.checkpoint()
+    return
+  }
+  await context.prepareCheckpoint(record, Buffer.from('half done'))
+  print('prepared', { ...shardOf(record), sequence: record.sequenceNumber, sub: record.subSequenceNumber })
+}
+
 try {
   await consumer.run({
-    eachRecord: (record) => {
+    onShardStart: (shard) => {
+      const { checkpoint: from, pendingCheckpoint: pending } = shard
+      print('started', {
+        ...shardOf(shard),
+        sequence: from.sequenceNumber,
+        sub: from.subSequenceNumber,
+        pending: pending?.sequenceNumber,
+        pendingSub: pending?.subSequenceNumber,
+        state: pending?.state && Buffer.from(pending.state).toString(),
+      })
+    },
+    eachRecord: (record, context) => {
       // The KCL leaves those out; the producer has sent them again.
       if (record.misplaced) return
       print('record', {
@@ -82,6 +107,7 @@ try {
         key: record.partitionKey,
         data: record.text(),
       })
+      return isManual ? checkpoint(record, context) : undefined
     },
   })
   print('stopped')

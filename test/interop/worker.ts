@@ -22,7 +22,7 @@ export interface Surroundings {
 }
 
 /** What only some tests set for a worker of ours. */
-export type OurSettings = Partial<Pick<ShardwiseWorkerSettings, 'idle' | 'retrieval'>>
+export type OurSettings = Partial<Pick<ShardwiseWorkerSettings, 'idle' | 'retrieval' | 'isManual'>>
 
 /** A worker process, a KCL's or ours. */
 export class Worker {
@@ -64,7 +64,7 @@ export class Worker {
   static shardwise(
     name: string,
     around: Surroundings,
-    { idle = false, retrieval = 'polling' }: OurSettings = {},
+    { idle = false, retrieval = 'polling', isManual = false }: OurSettings = {},
   ): Worker {
     const { application, streams, failoverMs, kinesis, dynamodb } = around
     const settings: ShardwiseWorkerSettings = {
@@ -76,6 +76,7 @@ export class Worker {
       dynamodb,
       idle,
       retrieval,
+      isManual,
     }
     const command = [process.execPath, '--conditions=shardwise-source', shardwiseWorker, JSON.stringify(settings)]
     return new Worker(name, command, around)

@@ -1,7 +1,9 @@
-import type { CallTrouble, Fault, WatchedOperation } from './faults.ts'
+import type { Random } from '@shardwise/core'
+import type { CallTrouble, Fault, HandlerTrouble, WatchedOperation } from './faults.ts'
 import type { Cut, ServiceName, Weather } from './network.ts'
 import { FAIR } from './network.ts'
 import type { SimulatedProcess } from './process.ts'
+import { chance } from './randomness.ts'
 
 type Lasting = Extract<Fault, { readonly forMs: number }>
 type Of<Kind extends Lasting['kind']> = Extract<Lasting, { readonly kind: Kind }>
@@ -83,9 +85,13 @@ export class Disturbances {
     return Math.max(this.staleMs, ...this.#all('staleIndex').map(({ lagMs }) => lagMs))
   }
 
-  /** How probable it is that a handler does this. */
-  handlers(act: Of<'handlers'>['act']): number {
-    return Math.max(0, ...this.#all('handlers').map((each) => (each.act === act ? each.probability : 0)))
+  /** What a handler, or another callback of a program, does now instead of its work. */
+  trouble(kind: 'handlers' | 'letters' | 'hooks', random: Random): HandlerTrouble | undefined {
+    for (const fault of this.#active) {
+      if (fault.kind !== 'handlers' && fault.kind !== 'letters' && fault.kind !== 'hooks') continue
+      if (fault.kind === kind && chance(random, fault.probability)) return fault.act
+    }
+    return undefined
   }
 
   #all<Kind extends Lasting['kind']>(kind: Kind): Of<Kind>[] {

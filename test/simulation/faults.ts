@@ -105,14 +105,40 @@ export type Fault =
     }
   /** Somebody deregisters the application's consumer, or all of them. */
   | { readonly kind: 'deregister'; readonly atMs: number }
-  /** Handlers take long, throw, or don't come back before the time is over or they are aborted. */
+  /** What handlers do instead of finishing soon; see {@link HandlerTrouble}. */
   | {
       readonly kind: 'handlers'
       readonly atMs: number
       readonly forMs: number
-      readonly act: 'slow' | 'throw' | 'hang'
+      readonly act: HandlerTrouble
       readonly probability: number
     }
+  /** What keeps dead letters fails, takes long, or doesn't come back. */
+  | {
+      readonly kind: 'letters'
+      readonly atMs: number
+      readonly forMs: number
+      readonly act: CallbackTrouble
+      readonly probability: number
+    }
+  /** The hooks in the life of a shard do. */
+  | {
+      readonly kind: 'hooks'
+      readonly atMs: number
+      readonly forMs: number
+      readonly act: CallbackTrouble
+      readonly probability: number
+    }
+  /** A program pauses its consumer, or so many of its shards, and has it go on afterwards. */
+  | {
+      readonly kind: 'hold'
+      readonly atMs: number
+      readonly forMs: number
+      readonly place: string
+      readonly share: number
+    }
+  /** Somebody puts aggregates into the stream that are damaged inside. */
+  | { readonly kind: 'damaged'; readonly atMs: number; readonly count: number }
   /** Calls of an operation come to nothing for a program that puts. */
   | {
       readonly kind: 'calls'
@@ -126,6 +152,16 @@ export type Fault =
   | { readonly kind: 'distribution'; readonly atMs: number; readonly to: Distribution }
   /** From now on the stream takes records of up to another size. */
   | { readonly kind: 'recordSize'; readonly atMs: number; readonly maxRecordKiB: number }
+
+/**
+ * - `slow`: takes seconds.
+ * - `throw`: throws at once; `reject`: rejects after a while.
+ * - `hang`: comes back long afterwards, or when its signal is aborted; `deaf`: doesn't heed that; `swallow`: then returns as if it had succeeded.
+ * - `block`: has the whole program stand still for a while.
+ */
+export type HandlerTrouble = 'slow' | 'throw' | 'reject' | 'hang' | 'deaf' | 'swallow' | 'block'
+
+export type CallbackTrouble = Exclude<HandlerTrouble, 'swallow' | 'block'>
 
 export type SubscriptionTrouble =
   | 'break'

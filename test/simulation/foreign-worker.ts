@@ -55,6 +55,7 @@ export class ForeignWorker implements FleetMember {
   readonly plan: WorkerPlan
   readonly excessBytes = 0
   readonly isLeader = false
+  readonly processing = undefined
   readonly #surroundings: ForeignSurroundings
   readonly #client: DynamoDB
   readonly #held = new Map<string, Held>()
@@ -93,6 +94,11 @@ export class ForeignWorker implements FleetMember {
     this.#isClosing = true
     this.#held.clear()
     return Promise.resolve()
+  }
+
+  /** It knows no pauses. */
+  hold(): () => void {
+    return () => {}
   }
 
   /** What fails is done again, sooner. */

@@ -1,12 +1,14 @@
+import { createHash } from 'node:crypto'
 import type { ListShardsCommand } from '@aws-sdk/client-kinesis'
 import type { Kinesis, Random } from '@shardwise/core'
 import { KinesisModel, ServiceError } from '@shardwise/local'
+import { AGGREGATE_MAGIC } from '@shardwise/records'
 import { CallRateWitness } from './call-rate-witness.ts'
 import { FanOutService } from './fan-out-service.ts'
 import type { CallTrouble, Distribution, Fault, WatchedOperation } from './faults.ts'
 import type { Network } from './network.ts'
 import { EPOCH_MS, type SimulatedProcess } from './process.ts'
-import { chance } from './randomness.ts'
+import { chance, integer } from './randomness.ts'
 import { refusal } from './refusal.ts'
 import { type Entry, hasSameBytes, type RequestWatch, streamOf, watched, withOwnBytes } from './request-watch.ts'
 import { type Content, contentOf, type StoredStream, type StoredUserRecord, shardKeyOf } from './stored-stream.ts'
@@ -212,6 +214,25 @@ export class KinesisService {
     return () => handle.remove()
   }
 
+  /** Somebody puts aggregates that are damaged inside. */
+  damage(count: number): void {
+    const { notes, random, time } = this.#options
+    for (let left = count; left > 0; left--) {
+      const { stored } = notes.get(STREAM)!
+      const Data = damagedAggregate(random)
+      this.#noteShards()
+      const { answer } = this.model.request('PutRecord', {
+        StreamName: STREAM,
+        PartitionKey: `damaged-${random()}`,
+        Data,
+      })
+      // It goes too fast for the shard.
+      if (answer instanceof ServiceError) continue
+      const { ShardId, SequenceNumber } = answer as Required<Result>
+      stored.addDamaged(ShardId, SequenceNumber, Data.length, time.nowMs)
+    }
+  }
+
   /** Since when the process knows how long the stream keeps its records; Infinity if it doesn't. */
   knownSinceMs({ name }: SimulatedProcess, stream: string): number {
     return this.#described.get(`${name} ${stream}`) ?? Number.POSITIVE_INFINITY
@@ -320,6 +341,12 @@ export class KinesisService {
       for (const each of stored.add(ShardId, SequenceNumber, contents[index]!, when)) onStored(each)
     }
   }
+}
+
+/** With the magic and the digest of an aggregate, and with what can't be one in between. */
+function damagedAggregate(random: Random): Uint8Array {
+  const inside = Buffer.alloc(integer(random, 20, 200), 0xff)
+  return Buffer.concat([AGGREGATE_MAGIC, inside, createHash('md5').update(inside).digest()])
 }
 
 const DENIED = 'AccessDeniedException'

@@ -23,6 +23,8 @@ export interface LeaseWitnessOptions {
   readonly needsNoLease: (shardId: string) => boolean
   /** Since when the process knows how long the stream keeps its records; Infinity if it doesn't. */
   readonly knownSinceMs: (process: SimulatedProcess) => number
+  /** Whether a worker's checkpoint may be there, as far as its handlers have a say in that. */
+  readonly mayCheckpoint: (process: SimulatedProcess, shardId: string, position: Position) => boolean
   /** A worker that isn't watched has finished a record, as its checkpoint says. */
   readonly onHandledElsewhere: (record: StoredUserRecord) => void
   readonly report: (violation: Violation) => void
@@ -36,6 +38,7 @@ export class LeaseWitness {
   readonly #stored: StoredStream
   readonly #needsNoLease: (shardId: string) => boolean
   readonly #knownSinceMs: (process: SimulatedProcess) => number
+  readonly #mayCheckpoint: LeaseWitnessOptions['mayCheckpoint']
   readonly #onHandledElsewhere: (record: StoredUserRecord) => void
   readonly #nowMs: () => number
   readonly #startAtMs: number
@@ -56,6 +59,7 @@ export class LeaseWitness {
     startAtMs,
     needsNoLease,
     knownSinceMs,
+    mayCheckpoint,
     onHandledElsewhere,
     report,
   }: LeaseWitnessOptions) {
@@ -64,6 +68,7 @@ export class LeaseWitness {
     this.#startAtMs = startAtMs
     this.#needsNoLease = needsNoLease
     this.#knownSinceMs = knownSinceMs
+    this.#mayCheckpoint = mayCheckpoint
     this.#onHandledElsewhere = onHandledElsewhere
     this.#report = report
   }
@@ -129,6 +134,9 @@ export class LeaseWitness {
     const isEnd = checkpoint.sequenceNumber === SHARD_END.sequenceNumber
     if (isEnd) this.#checkChildren(shard, writer)
     if (!isEnd && isSentinel(checkpoint)) return
+    if (!isEnd && !isForeign(writer) && !this.#mayCheckpoint(writer, shard.shardId, checkpoint)) {
+      this.#object('checkpoints where named', `${writer.name} checkpoints ${shard.shardId} at ${show(checkpoint)}`)
+    }
     for (const record of this.#stored.takeCovered(shard, isEnd ? 'end' : checkpoint)) {
       if (isForeign(writer)) this.#onHandledElsewhere(record)
       if (record.finished || this.#stored.isBeforeStart(record)) continue

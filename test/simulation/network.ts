@@ -83,7 +83,8 @@ export class Network {
       const isAnswerLost = chance(random, answerLost)
       const breaks = chance(random, RESETS)
       const diesWithSender = chance(random, LOST_WITH_SENDER)
-      const thereMs = chance(random, late) ? lateMs * between(random, ...LATE) : oneWayMs()
+      const { aheadMs } = process
+      const thereMs = aheadMs + (chance(random, late) ? lateMs * between(random, ...LATE) : oneWayMs())
       const backMs = oneWayMs()
 
       let isSettled = false
@@ -107,7 +108,7 @@ export class Network {
         reject(abortError())
       }
       const giveUp = (): void => fail(named('TimeoutError', `no answer within ${timeoutMs} ms`))
-      const timer = timeoutMs === Number.POSITIVE_INFINITY ? undefined : time.after(timeoutMs, giveUp)
+      const timer = timeoutMs === Number.POSITIVE_INFINITY ? undefined : time.after(aheadMs + timeoutMs, giveUp)
       signal?.addEventListener('abort', onAbort, { once: true })
 
       time.after(thereMs, () => {

@@ -2,6 +2,7 @@ import type { Random } from '@shardwise/core'
 import type { Distribution, Fault, WatchedOperation } from './faults.ts'
 import type { ServiceName } from './network.ts'
 import { fleetVaried } from './plan-fleets.ts'
+import { type ProcessingPlan, processingVaried } from './plan-processing.ts'
 import { readingVaried } from './plan-reading.ts'
 import { varied } from './plan-variations.ts'
 import { between, chance, integer, pick, Randomness } from './randomness.ts'
@@ -131,6 +132,8 @@ export interface Plan {
   readonly hasStrangeAttributes?: boolean
   /** So little goes wrong, and so seldom, that each fault has to be made up for in good time. */
   readonly isPrompt?: boolean
+  /** Absent: each record alone, with the consumer's defaults. */
+  readonly processing?: ProcessingPlan
 }
 
 const DAY_MS = 24 * 3_600_000
@@ -138,7 +141,8 @@ const DAY_MS = 24 * 3_600_000
 export function planOf(seed: number): Plan {
   const randomness = new Randomness(seed)
   const plan = varied(randomness.stream('variations'), plainPlan(seed, randomness.stream('plan')))
-  return readingVaried(randomness.stream('reading'), fleetVaried(randomness.stream('fleet'), plan))
+  const read = readingVaried(randomness.stream('reading'), fleetVaried(randomness.stream('fleet'), plan))
+  return processingVaried(randomness.stream('processing'), read)
 }
 
 /** Producers with little but the defaults, on a provisioned stream that they know all about. */

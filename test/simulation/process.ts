@@ -41,6 +41,8 @@ export class SimulatedProcess implements Clock {
   /** For how long its machine has slept, up to when it goes on. */
   #suspendedMs = 0
   #wokenMs = Number.NEGATIVE_INFINITY
+  /** Up to then it has computed already: it is ahead of the world. */
+  #computedToMs = 0
   #dead = false
   #onSends: { left: number; readonly run: () => void } | undefined
 
@@ -81,6 +83,24 @@ export class SimulatedProcess implements Clock {
     this.#pausedUntilMs = Math.max(this.#pausedUntilMs, this.#time.nowMs + ms)
   }
 
+  /**
+   * Computes for a while, with its event loop blocked. What is called from here on in the same turn happens after that, by its clocks and by
+   * when its requests go out; nothing comes in meanwhile.
+   */
+  block(ms: number): void {
+    this.#computedToMs = this.#nowMs + ms
+    this.pause(this.#computedToMs - this.#time.nowMs)
+  }
+
+  /** For how long it has computed beyond the world's time. */
+  get aheadMs(): number {
+    return this.#nowMs - this.#time.nowMs
+  }
+
+  get #nowMs(): number {
+    return Math.max(this.#computedToMs, this.#time.nowMs)
+  }
+
   /** The machine sleeps: its monotonic clock stands still, as Linux's does. */
   suspend(ms: number): void {
     const beginsMs = Math.max(this.#pausedUntilMs, this.#time.nowMs)
@@ -116,11 +136,11 @@ export class SimulatedProcess implements Clock {
   }
 
   monotonicMs(): number {
-    return (this.#time.nowMs - this.#bornMs - this.#suspendedMs) * this.#clockRate
+    return (this.#nowMs - this.#bornMs - this.#suspendedMs) * this.#clockRate
   }
 
   wallMs(): number {
-    return EPOCH_MS + this.#wallOffsetMs + this.#time.nowMs * this.#clockRate
+    return EPOCH_MS + this.#wallOffsetMs + this.#nowMs * this.#clockRate
   }
 
   sleep(ms: number, signal?: AbortSignal): Promise<void> {
@@ -142,7 +162,7 @@ export class SimulatedProcess implements Clock {
         signal?.removeEventListener('abort', onAbort)
         resolve()
       }
-      let dueMs = this.#time.nowMs + this.#timerMs(ms)
+      let dueMs = this.#nowMs + this.#timerMs(ms)
       let happening = this.#time.at(dueMs, () => this.enter(wake))
       const onAbort = (): void => {
         this.#time.cancel(happening)

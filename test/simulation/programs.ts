@@ -6,6 +6,7 @@ import { ForeignWorker } from './foreign-worker.ts'
 import { type KinesisService, SIDE_STREAM, STREAM } from './kinesis-service.ts'
 import type { Plan, ProducerPlan, WorkerPlan } from './plan.ts'
 import { EPOCH_MS, SimulatedProcess } from './process.ts'
+import type { HandlingFate, Policy, ProcessingWitness } from './processing-witness.ts'
 import { ProducerWitness } from './producer-witness.ts'
 import type { FleetChange } from './promptness.ts'
 import { between, type Randomness } from './randomness.ts'
@@ -57,6 +58,9 @@ export class Programs {
   readonly #workers = new Map<string, Place<FleetMember>>()
   /** Programs that are about to end; each starts anew afterwards. */
   readonly #leaving = new Set<Promise<void>>()
+  /** Of every worker that there was. */
+  readonly #witnesses = new WeakMap<SimulatedProcess, ProcessingWitness>()
+  readonly #handled = new Map<HandlingFate, number>()
   #isCalm = false
 
   constructor(options: ProgramsOptions) {
@@ -90,6 +94,16 @@ export class Programs {
     this.#options.writeFaults.disarm()
   }
 
+  /** What has come of handling, over all workers. */
+  get handled(): ReadonlyMap<HandlingFate, number> {
+    return this.#handled
+  }
+
+  /** Who looks at what a worker does with its records; undefined if it isn't ours. */
+  witnessOf(process: SimulatedProcess): ProcessingWitness | undefined {
+    return this.#witnesses.get(process)
+  }
+
   /** Where the worker is that leads now; undefined if none does. */
   get leaderPlace(): string | undefined {
     const lock = this.#options.dynamodb.items().find(({ leaseKey }) => leaseKey?.S === LEADER_KEY)
@@ -103,6 +117,27 @@ export class Programs {
     if (place === undefined) return
     this.#vacate(place)
     this.#options.time.after(afterMs, () => this.#restart(place, true))
+  }
+
+  /** Workers that were started with what isn't the application's policy any more leave, and come back with what is. */
+  redeploy(): void {
+    for (const [place, { program }] of this.#workers) {
+      if (
+        !(program instanceof SimulatedWorker) ||
+        program.policy === policyOf(this.#options.plan, this.#options.time.nowMs)
+      )
+        continue
+      program.process.enter(() => this.leave({ kind: 'leave', atMs: 0, place, restartMs: 0, keepsName: true }))
+    }
+  }
+
+  hold({ place, share, forMs }: Extract<Fault, { kind: 'hold' }>): void {
+    const program = this.#programAt(place)
+    if (program === undefined || !isWorker(program) || program.isClosing) return
+    program.process.enter(() => {
+      const goOn = program.hold(share)
+      this.#options.time.after(forMs, () => program.process.enter(goOn))
+    })
   }
 
   kill({ place, afterSends, restartMs, renamed }: Extract<Fault, { kind: 'kill' }>): void {
@@ -215,22 +250,27 @@ export class Programs {
 
   #ownWorker(process: SimulatedProcess, workerId: string, plan: WorkerPlan, starts: number): FleetMember {
     const by = plan.retrieval?.[(starts - 1) % plan.retrieval.length]
-    const worker: FleetMember = new SimulatedWorker(process, workerId, plan, {
+    const { plan: whole, time } = this.#options
+    const worker: SimulatedWorker = new SimulatedWorker(process, workerId, plan, {
       kinesis: this.#options.kinesis,
       dynamodb: this.#options.dynamodb,
       streams: this.#options.streams,
-      selection: selectionOf(this.#options.plan, this.#options.streams),
+      selection: selectionOf(whole, this.#options.streams),
       disturbances: this.#options.disturbances,
       trace: this.#options.trace,
-      failoverTime: this.#options.plan.failoverTime,
-      initialPosition: initialPositionOf(this.#options.plan),
+      nowMs: () => time.nowMs,
+      failoverTime: whole.failoverTime,
+      initialPosition: initialPositionOf(whole),
+      processing: whole.processing,
+      policy: policyOf(whole, time.nowMs),
+      note: (fate) => this.#handled.set(fate, (this.#handled.get(fate) ?? 0) + 1),
+      report: this.#options.report,
       retrieval: by,
       consumerArn:
-        by === 'fanOut' && this.#options.plan.fanOut?.isByArn
-          ? this.#options.kinesis.fanOut.registered(STREAM)
-          : undefined,
+        by === 'fanOut' && whole.fanOut?.isByArn ? this.#options.kinesis.fanOut.registered(STREAM) : undefined,
       onFailure: (error) => this.#options.onFailure(worker, error),
     })
+    this.#witnesses.set(process, worker.processing)
     return worker
   }
 
@@ -273,6 +313,13 @@ function selectionOf(
   if (by === 'list') return { streams: [STREAM, SIDE_STREAM], formerStreamWaitMs }
   if (by === 'function') return { streams: names, formerStreamWaitMs }
   return { streams: { where: ({ name }) => names().includes(name) }, formerStreamWaitMs }
+}
+
+/** At what can't be read a shard would stop for ever. */
+function policyOf({ processing, faults }: Plan, nowMs: number): Policy {
+  const { policy = 'stop', mendedAtMs = 0 } = processing ?? {}
+  const isMended = policy === 'stop' && nowMs >= mendedAtMs && faults.some(({ kind }) => kind === 'damaged')
+  return isMended ? 'deadLetter' : policy
 }
 
 function initialPositionOf({ initialPosition = 'TRIM_HORIZON', startAtMs = 0 }: Plan): InitialPosition {

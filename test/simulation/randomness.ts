@@ -39,3 +39,15 @@ export function pick<T>(random: Random, items: readonly T[]): T {
 export function chance(random: Random, probability: number): boolean {
   return random() < probability
 }
+
+/** Whether a name is one of so many out of all, always the same ones for the same purpose. */
+export function isAmong(name: string, purpose: string, share: number): boolean {
+  return share > 0 && mixed(hash(`${purpose}/${name}`)) < share * 2 ** 32
+}
+
+/** Names that are almost the same have hashes that are too. */
+function mixed(value: number): number {
+  const once = Math.imul(value ^ (value >>> 16), 0x85ebca6b)
+  const twice = Math.imul(once ^ (once >>> 13), 0xc2b2ae35)
+  return (twice ^ (twice >>> 16)) >>> 0
+}

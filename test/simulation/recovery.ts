@@ -78,6 +78,7 @@ export class Recovery {
       'close gives back',
       () => `${programs.leaving.size} programs did not close`,
     )
+    programs.redeploy()
     await time.sleep(AFTERMATH_MS + longestRestart(plan))
     const producers = programs.producers
     const closed = Promise.all(producers.map((producer) => producer.end()))
@@ -189,7 +190,8 @@ export class Recovery {
   /** Handoffs, reshards, good ends, and whatever reading meets are no reason to handle anything twice. */
   #checkRepeats(): void {
     const { plan } = this.#options
-    const isGentle = plan.faults.every(isNoReasonToRepeat) && !isDeregisteredByArn(plan)
+    const isGentle =
+      plan.faults.every(isNoReasonToRepeat) && !isDeregisteredByArn(plan) && isHandledWithoutFailure(plan)
     const repeated = this.#options.streams.sum(({ witness }) => witness.repeated)
     if (isGentle && repeated > 0) this.#object('nothing again without need', `${repeated} records were handled again`)
   }
@@ -216,6 +218,13 @@ function shardOf({ leaseKey }: Item): string {
 
 function isNoReasonToRepeat(fault: Fault): boolean {
   return GENTLE.has(fault.kind) || (fault.kind === 'errors' && fault.service === 'kinesis')
+}
+
+/** What fails, and is being tried again when its worker closes, is given up there, and what lies above it comes again. */
+export function isHandledWithoutFailure({ processing, faults }: Plan): boolean {
+  const { failingShare = 0, misfitShare = 0, manualShare, handlerTimeoutMs } = processing ?? {}
+  const isTroubled = faults.some(({ kind }) => kind === 'damaged')
+  return failingShare + misfitShare === 0 && manualShare === undefined && handlerTimeoutMs === undefined && !isTroubled
 }
 
 /** Then its workers end with an error, since nobody but who registered it can register it anew. */

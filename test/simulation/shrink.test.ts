@@ -31,6 +31,7 @@ const breaksWith =
       writes: new Map(),
       struck: 0,
       subscriptions: new Map(),
+      handled: new Map(),
       digest: '',
       trace: [],
     })

@@ -176,6 +176,14 @@ async function exploreAll(from: number, count: number, processes: number): Promi
     )}`,
   )
   console.log(
+    `handling: ${shown(
+      merged(
+        results.map(({ handled }) => handled),
+        (a, b) => a + b,
+      ),
+    )}`,
+  )
+  console.log(
     `slowest, in ms: ${shown(
       merged(
         results.map(({ slowestMs }) => slowestMs),

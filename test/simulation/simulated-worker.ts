@@ -1,19 +1,18 @@
-import {
-  Consumer,
-  type ConsumerEvent,
-  type ConsumerOptions,
-  type ConsumerRecord,
-  type InitialPosition,
-} from '@shardwise/consumer'
+import { Consumer, type ConsumerEvent, type ConsumerOptions, type InitialPosition } from '@shardwise/consumer'
 import { silentLogger } from '@shardwise/core'
 import type { Disturbances } from './disturbances.ts'
 import { type DynamoDBService, TABLE } from './dynamodb-service.ts'
 import type { KinesisService } from './kinesis-service.ts'
 import type { Retrieval, WorkerPlan } from './plan.ts'
+import type { ProcessingPlan } from './plan-processing.ts'
 import type { SimulatedProcess } from './process.ts'
+import { type HandlingFate, type Policy, ProcessingWitness } from './processing-witness.ts'
 import { chance } from './randomness.ts'
-import { shardKeyOf, textOf } from './stored-stream.ts'
+import type { Hook } from './shard-life.ts'
+import { SimulatedHandlers } from './simulated-handlers.ts'
+import { shardKeyOf } from './stored-stream.ts'
 import type { Trace } from './trace.ts'
+import type { Violation } from './violation.ts'
 import type { WatchedStreams } from './watched-streams.ts'
 
 const MAX_BUFFERED_BYTES = 2 ** 20
@@ -21,8 +20,6 @@ const MAX_BUFFERED_BYTES = 2 ** 20
 const MAX_ANSWER_BYTES = 10 * 2 ** 20
 /** Events that say that records of a shard may have expired unread. */
 const EXPIRY: ReadonlySet<ConsumerEvent['type']> = new Set(['recordsExpired', 'checkpointExpired', 'shardGone'])
-const SLOW_MS = 2_000
-const HANG_MS = 20_000
 
 export interface WorkerSurroundings {
   readonly kinesis: KinesisService
@@ -32,10 +29,15 @@ export interface WorkerSurroundings {
   readonly selection: Pick<ConsumerOptions, 'stream' | 'streams' | 'formerStreamWaitMs'>
   readonly disturbances: Disturbances
   readonly trace: Trace
+  readonly nowMs: () => number
   readonly failoverTime: number
   readonly initialPosition: InitialPosition
   readonly retrieval: Retrieval | undefined
   readonly consumerArn: string | undefined
+  readonly processing: ProcessingPlan | undefined
+  readonly policy: Policy
+  readonly note: (fate: HandlingFate) => void
+  readonly report: (violation: Violation) => void
   readonly onFailure: (error: unknown) => void
 }
 
@@ -55,16 +57,24 @@ export interface FleetMember {
   readonly isLeader: boolean
   /** Bytes beyond what it may hold. */
   readonly excessBytes: number
+  /** Undefined for one that isn't ours. */
+  readonly processing: ProcessingWitness | undefined
   close(): Promise<void>
+  /** Pauses all its shards, or so many of them; the returned function has them go on. */
+  hold(share: number): () => void
 }
 
 /** A program that consumes the stream as one worker of the application. */
 export class SimulatedWorker implements FleetMember {
   readonly process: SimulatedProcess
   readonly workerId: string
-  readonly #surroundings: WorkerSurroundings
   readonly plan: WorkerPlan
-  readonly #consumer: Consumer
+  readonly processing: ProcessingWitness
+  readonly #surroundings: WorkerSurroundings
+  readonly #handlers: SimulatedHandlers
+  readonly #consumer: Consumer<string | undefined>
+  /** Of each lease that is held: aborted when it is lost. */
+  readonly #losses = new Map<string, AbortController>()
   #isClosing = false
   #isOver = false
 
@@ -73,39 +83,18 @@ export class SimulatedWorker implements FleetMember {
     this.workerId = workerId
     this.#surroundings = surroundings
     this.plan = plan
-    const { kinesis, dynamodb, trace, failoverTime, initialPosition, selection, retrieval, consumerArn } = surroundings
-    const { streams, onFailure } = surroundings
-    this.#consumer = new Consumer({
-      application: TABLE,
-      ...selection,
-      workerId,
-      failoverTime,
-      initialPosition,
-      concurrency: plan.concurrency,
-      maxAheadRecords: plan.maxAheadRecords,
-      maxRecords: plan.maxRecords,
-      ...(retrieval !== undefined && { retrieval }),
-      ...(consumerArn !== undefined && { consumerArn }),
-      ...(plan.maxLeases !== undefined && { maxLeases: plan.maxLeases }),
-      ...(plan.checkpointIntervalMs !== undefined && { checkpointIntervalMs: plan.checkpointIntervalMs }),
-      ...(plan.closeTimeout !== undefined && { closeTimeout: plan.closeTimeout }),
-      maxBufferedBytes: MAX_BUFFERED_BYTES,
-      idleTimeBetweenReads: plan.idleTimeBetweenReads,
-      kinesis: kinesis.clientOf(process),
-      dynamodb: dynamodb.clientOf(process),
-      clock: process,
-      random: process.random,
-      logger: silentLogger,
-      onEvent: (event) => {
-        trace.add(process.name, `event ${event.type}${'shardId' in event ? ` ${event.shardId}` : ''}`)
-        if (EXPIRY.has(event.type) && 'shardId' in event) {
-          streams.of(event.stream).leaseWitness.expiryTold(event.shardId)
-        }
-      },
-    })
-    this.#consumer.run({ eachRecord: (record, { signal }) => this.#handle(record, signal) }).then(() => {
+    this.processing = new ProcessingWitness({ ...surroundings, process, plan })
+    this.#handlers = new SimulatedHandlers({ ...surroundings, process, plan, witness: this.processing })
+    this.#consumer = new Consumer<string | undefined>(this.#options())
+    this.#consume().then(() => {
       this.#isOver = true
-    }, onFailure)
+      this.processing.closed()
+    }, surroundings.onFailure)
+  }
+
+  /** What it was started with. */
+  get policy(): Policy {
+    return this.#surroundings.policy
   }
 
   get isClosing(): boolean {
@@ -147,31 +136,109 @@ export class SimulatedWorker implements FleetMember {
     return this.#consumer.close()
   }
 
-  /** Some handlers return at once, some take a while; some are disturbed. */
-  #handle(record: ConsumerRecord, signal: AbortSignal): Promise<void> | undefined {
-    const { streams, trace, disturbances } = this.#surroundings
-    const { process } = this
-    const { shardId, sequenceNumber, subSequenceNumber } = record
-    trace.add(process.name, `handles ${textOf(record.data)} at ${shardId} ${sequenceNumber}:${subSequenceNumber}`)
-    const handling = streams.of(record.stream).witness.begun(record, process, signal)
-    const { random } = process
-    if (chance(random, disturbances.handlers('throw'))) {
-      handling.over()
-      throw new Error('the handler throws')
+  hold(share: number): () => void {
+    if (share === 1) {
+      this.#consumer.pause()
+      this.processing.paused('all')
+    } else {
+      const some = this.#consumer.status().shards.filter(() => chance(this.process.random, share))
+      for (const { stream, shardId } of some) this.#consumer.pause({ stream, shardId })
+      this.processing.paused(some)
     }
-    const waitMs = chance(random, disturbances.handlers('hang'))
-      ? HANG_MS
-      : chance(random, disturbances.handlers('slow'))
-        ? SLOW_MS
-        : random() * 2 * this.plan.handlerMs
-    if (waitMs === 0) {
-      handling.finished()
-      return undefined
+    return () => {
+      this.processing.resumed()
+      this.#consumer.resume()
     }
-    return process.sleep(waitMs, signal).then(handling.finished, (error: unknown) => {
-      handling.over()
-      throw error
-    })
+  }
+
+  #options(): ConsumerOptions<string | undefined> {
+    const { process, plan, workerId } = this
+    const { kinesis, dynamodb, failoverTime, initialPosition, selection, retrieval, consumerArn } = this.#surroundings
+    return {
+      application: TABLE,
+      ...selection,
+      workerId,
+      failoverTime,
+      initialPosition,
+      concurrency: plan.concurrency,
+      maxAheadRecords: plan.maxAheadRecords,
+      maxRecords: plan.maxRecords,
+      ...(retrieval !== undefined && { retrieval }),
+      ...(consumerArn !== undefined && { consumerArn }),
+      ...(plan.maxLeases !== undefined && { maxLeases: plan.maxLeases }),
+      ...(plan.checkpointIntervalMs !== undefined && { checkpointIntervalMs: plan.checkpointIntervalMs }),
+      ...(plan.closeTimeout !== undefined && { closeTimeout: plan.closeTimeout }),
+      ...this.#processingOptions(),
+      maxBufferedBytes: MAX_BUFFERED_BYTES,
+      idleTimeBetweenReads: plan.idleTimeBetweenReads,
+      kinesis: kinesis.clientOf(process),
+      dynamodb: dynamodb.clientOf(process),
+      clock: process,
+      random: process.random,
+      logger: silentLogger,
+      onEvent: (event) => this.#happened(event),
+    }
+  }
+
+  #processingOptions(): Partial<ConsumerOptions<string | undefined>> {
+    const { processing, policy } = this.#surroundings
+    if (processing === undefined) return {}
+    const { ordering, exits, maxAttempts, maxAgeMs, handlerTimeoutMs, stoppedRetryMs, maxAheadBytes } = processing
+    const handlers = this.#handlers
+    return {
+      ordering,
+      maxAttempts,
+      maxAgeMs,
+      handlerTimeoutMs,
+      stoppedRetryMs,
+      maxAheadBytes,
+      failurePolicy: policy,
+      ...(policy === 'deadLetter' && { deadLetter: (letter, { signal }) => handlers.deadLetter(letter, signal) }),
+      ...(exits && { onStop: 'exit' }),
+      ...(processing.manualShare !== undefined && { checkpointing: 'manual' }),
+      ...(processing.decodingMs !== undefined && { codec: { decode: (data) => handlers.decode(data) } }),
+    }
+  }
+
+  #happened(event: ConsumerEvent): void {
+    const { trace, streams } = this.#surroundings
+    trace.add(this.process.name, `event ${event.type}${'shardId' in event ? ` ${event.shardId}` : ''}`)
+    this.processing.happened(event)
+    if (!('stream' in event)) return
+    if (EXPIRY.has(event.type) && 'shardId' in event) {
+      streams.of(event.stream).leaseWitness.expiryTold(event.shardId)
+    }
+    if (event.type === 'leaseTaken') this.#losses.set(keyOf(event), new AbortController())
+    if (event.type === 'leaseLost') this.#losses.get(keyOf(event))?.abort()
+  }
+
+  #consume(): Promise<void> {
+    const { shape = 'eachRecord', batch, hasHooks } = this.#surroundings.processing ?? {}
+    const handlers = this.#handlers
+    const hook =
+      (name: Hook) =>
+      (shard: { readonly stream: string; readonly shardId: string }, { signal }: { readonly signal: AbortSignal }) =>
+        handlers.hook(name, shard, signal)
+    const hooks = hasHooks && {
+      onShardStart: hook('onShardStart'),
+      onShardEnd: hook('onShardEnd'),
+      onShardRelease: hook('onShardRelease'),
+      onLeaseLost: hook('onLeaseLost'),
+    }
+    if (shape === 'records') return this.#loop()
+    return this.#consumer.run(
+      shape === 'eachRecord'
+        ? { eachRecord: (record, context) => handlers.handle([record], context), ...hooks }
+        : { eachBatch: (records, context) => handlers.handle(records, context), ...batch, ...hooks },
+    )
+  }
+
+  /** Its loop is told nothing of a lease that is lost. */
+  async #loop(): Promise<void> {
+    for await (const record of this.#consumer.records()) {
+      const signal = this.#losses.get(keyOf(record))?.signal ?? AbortSignal.abort()
+      await this.#handlers.handle([record], { signal, attempt: 1 })
+    }
   }
 }
 

@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest'
 import { explore, type SeedResult } from './explore.ts'
 import { SUBSCRIPTION_FATES } from './fan-out-service.ts'
 import { type Plan, planOf } from './plan.ts'
+import { HANDLING_FATES } from './processing-witness.ts'
 import { TABLE_WRITES } from './table-requests.ts'
 import { World } from './world.ts'
 
@@ -35,6 +36,8 @@ test(`${SEEDS} seeds keep every promise`, async () => {
   expect(sum(({ struck }) => struck)).toBeGreaterThan(SEEDS / 4)
   const fates = new Set(results.flatMap(({ subscriptions }) => [...subscriptions.keys()]))
   expect(SUBSCRIPTION_FATES.filter((fate) => !fates.has(fate))).toEqual([])
+  const handled = new Set(results.flatMap(({ handled: each }) => [...each.keys()]))
+  expect(HANDLING_FATES.filter((fate) => !handled.has(fate))).toEqual([])
 }, 240_000)
 
 test('the same seed gives the same trace, byte for byte', async () => {

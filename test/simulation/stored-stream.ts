@@ -26,8 +26,22 @@ export interface StoredUserRecord {
   readonly isPlain: boolean
   /** Whether the stream distributed by key when it took the record. */
   readonly isByKey: boolean
-  /** A handler has finished it. */
+  /** Its place in the shard. */
+  readonly index: number
+  /** Bytes of data in the shard, up to its own. */
+  readonly endBytes: number
+  readonly bytes: number
+  /** An aggregate that nobody can read. */
+  readonly isDamaged: boolean
+  /** A handler has finished it, or it was given up as the application's policy has it. */
   finished: boolean
+}
+
+/** Records in the order in which they are to be handled. */
+interface Line {
+  readonly records: StoredUserRecord[]
+  /** Everything before is finished or excused. */
+  done: number
 }
 
 /** What a Kinesis record holds. */
@@ -41,15 +55,14 @@ export interface Content {
   }[]
 }
 
-export interface StoredShard {
+/** Its records are in the shard's order. */
+export interface StoredShard extends Line {
   readonly shardId: string
   readonly hashRange: HashRange
   readonly parents: readonly StoredShard[]
-  /** In the shard's order. */
-  readonly records: StoredUserRecord[]
+  /** Those of each key. */
+  readonly byKey: Map<string, Line>
   readonly byPosition: Map<string, StoredUserRecord>
-  /** Everything before is finished or excused. */
-  done: number
   /** Everything before is covered by the checkpoint. */
   checkpointed: number
 }
@@ -86,6 +99,7 @@ export class StoredStream {
       hashRange,
       parents,
       records: [],
+      byKey: new Map(),
       byPosition: new Map(),
       done: 0,
       checkpointed: 0,
@@ -103,25 +117,55 @@ export class StoredStream {
     if (shard === undefined) throw new Error(`a record was stored in the unknown ${shardId}`)
     const placed = records.map((each) => contains(shard.hashRange, hashKeyOfRecord(each)))
     const isWhole = placed.every((isPlaced) => isPlaced)
-    const stored = records.map((each, subSequenceNumber) => ({
-      text: textOf(each.data),
-      key: each.partitionKey ?? '',
+    return records.map((each, subSequenceNumber) =>
+      this.#append({
+        text: textOf(each.data),
+        key: each.partitionKey ?? '',
+        shard,
+        sequenceNumber,
+        subSequenceNumber,
+        arrivedMs,
+        isPlaced: placed[subSequenceNumber]!,
+        isWhole,
+        isPlain,
+        isByKey,
+        bytes: each.data.byteLength,
+        isDamaged: false,
+      }),
+    )
+  }
+
+  /** Notes a Kinesis record that nobody can read. */
+  addDamaged(shardId: string, sequenceNumber: string, bytes: number, arrivedMs: number): StoredUserRecord {
+    const shard = this.#shards.get(shardId)
+    if (shard === undefined) throw new Error(`a record was stored in the unknown ${shardId}`)
+    return this.#append({
+      text: `damaged/${sequenceNumber}`,
+      key: '',
       shard,
       sequenceNumber,
-      subSequenceNumber,
+      subSequenceNumber: 0,
       arrivedMs,
-      isPlaced: placed[subSequenceNumber]!,
-      isWhole,
-      isPlain,
-      isByKey,
-      finished: false,
-    }))
-    for (const record of stored) {
-      shard.records.push(record)
-      shard.byPosition.set(`${sequenceNumber}:${record.subSequenceNumber}`, record)
-    }
-    this.#count += stored.length
-    return stored
+      isPlaced: true,
+      isWhole: true,
+      isPlain: true,
+      isByKey: true,
+      bytes,
+      isDamaged: true,
+    })
+  }
+
+  #append(placed: Omit<StoredUserRecord, 'index' | 'endBytes' | 'finished'>): StoredUserRecord {
+    const { shard, key, bytes } = placed
+    const index = shard.records.length
+    const record = { ...placed, index, endBytes: (shard.records[index - 1]?.endBytes ?? 0) + bytes, finished: false }
+    shard.records.push(record)
+    shard.byPosition.set(`${record.sequenceNumber}:${record.subSequenceNumber}`, record)
+    const line = shard.byKey.get(key)
+    if (line === undefined) shard.byKey.set(key, { records: [record], done: 0 })
+    else line.records.push(record)
+    this.#count++
+    return record
   }
 
   find(shardId: string, sequenceNumber: string, subSequenceNumber: number): StoredUserRecord | undefined {
@@ -141,14 +185,27 @@ export class StoredStream {
     return arrivedMs < nowMs - this.#retentionMs
   }
 
-  /** The first record of the shard that is neither finished nor excused from it. */
-  firstOpen(shard: StoredShard, nowMs: number): StoredUserRecord | undefined {
+  /** The first record of the shard, or of one of its keys, that is neither finished nor excused from it. */
+  firstOpen(line: Line, nowMs: number): StoredUserRecord | undefined {
     for (;;) {
-      const record = shard.records[shard.done]
-      if (record === undefined) return undefined
-      if (!record.finished && !this.hasExpired(record, nowMs) && !this.isBeforeStart(record)) return record
-      shard.done++
+      const record = line.records[line.done]
+      if (record === undefined || this.#isOpen(record, nowMs)) return record
+      line.done++
     }
+  }
+
+  /** What is to be finished before this record is begun, and isn't: of its shard, or of its key there. */
+  *openBefore(record: StoredUserRecord, ordering: 'key' | 'shard', nowMs: number): Generator<StoredUserRecord> {
+    const line = ordering === 'shard' ? record.shard : record.shard.byKey.get(record.key)!
+    if (this.firstOpen(line, nowMs) === undefined) return
+    for (let at = line.done; line.records[at]!.index < record.index; at++) {
+      const other = line.records[at]!
+      if (this.#isOpen(other, nowMs)) yield other
+    }
+  }
+
+  #isOpen(record: StoredUserRecord, nowMs: number): boolean {
+    return !record.finished && !this.hasExpired(record, nowMs) && !this.isBeforeStart(record)
   }
 
   /** The records that a checkpoint at this position newly covers. */

@@ -24,9 +24,23 @@ interface Put {
   firstDelivery: number | undefined
 }
 
+/** Where a user record is. */
+interface Place {
+  readonly shardId: string
+  readonly sequenceNumber: string
+  readonly subSequenceNumber: number
+}
+
 interface Handling {
   readonly process: SimulatedProcess
   readonly signal: AbortSignal
+}
+
+/** What a handler has in hand. */
+export interface Begun {
+  readonly records: readonly StoredUserRecord[]
+  readonly finished: () => void
+  readonly over: () => void
 }
 
 export interface StreamWitnessOptions {
@@ -36,6 +50,8 @@ export interface StreamWitnessOptions {
   readonly wakingMs: number
   /** The service never distributes records by itself. */
   readonly isAlwaysByKey: boolean
+  /** What workers are to keep in order. */
+  readonly ordering: 'key' | 'shard' | 'none'
   readonly report: (violation: Violation) => void
 }
 
@@ -45,6 +61,7 @@ export class StreamWitness {
   readonly #nowMs: () => number
   readonly #wakingMs: number
   readonly #isAlwaysByKey: boolean
+  readonly #ordering: StreamWitnessOptions['ordering']
   readonly #report: (violation: Violation) => void
   readonly #puts = new Map<string, Put>()
   readonly #numbers = new Map<string, number>()
@@ -54,10 +71,11 @@ export class StreamWitness {
   #deliveries = 0
   #repeated = 0
 
-  constructor({ stored, nowMs, wakingMs, isAlwaysByKey, report }: StreamWitnessOptions) {
+  constructor({ stored, nowMs, wakingMs, isAlwaysByKey, ordering, report }: StreamWitnessOptions) {
     this.#stored = stored
     this.#wakingMs = wakingMs
     this.#isAlwaysByKey = isAlwaysByKey
+    this.#ordering = ordering
     this.#nowMs = nowMs
     this.#report = report
   }
@@ -167,57 +185,35 @@ export class StreamWitness {
     if (put.copies === 0) this.#object('acknowledged is stored', `${text} was not rejected and is nowhere`)
   }
 
-  /** A handler is called. Returns a function to call when it has finished the record, and one for when it gives up. */
-  begun(
-    record: ConsumerRecord,
-    process: SimulatedProcess,
-    signal: AbortSignal,
-  ): { finished: () => void; over: () => void } {
-    const { shardId, sequenceNumber, subSequenceNumber, partitionKey } = record
-    const stored = this.#stored.find(shardId, sequenceNumber, subSequenceNumber)
-    const text = textOf(record.data)
-    const put = this.#puts.get(text)
-    if (put === undefined || stored?.text !== text || stored.key !== partitionKey) {
-      this.#object(
-        'nothing is invented',
-        `${process.name} got ${text} at ${shardId} ${sequenceNumber}:${subSequenceNumber}`,
-      )
-      return { finished: () => {}, over: () => {} }
+  /**
+   * A handler is called with a record, or with a batch of one shard. Returns a function to call when it has finished them, and one for when
+   * it gives up; undefined if they are none of this stream's.
+   */
+  begun(records: readonly ConsumerRecord<unknown>[], handling: Handling): Begun | undefined {
+    const { process } = handling
+    const begun: StoredUserRecord[] = []
+    for (const record of records) {
+      const stored = this.#recognise(record, process)
+      if (stored === undefined) return undefined
+      this.#checkParents(stored, process)
+      this.#checkPlace(record, stored)
+      this.#checkLine(stored, begun, process)
+      if (stored.finished) this.#repeated++
+      begun.push(stored)
     }
-    for (const parent of stored.shard.parents) {
-      const open = this.#stored.firstOpen(parent, this.#nowMs())
-      if (open !== undefined) {
-        this.#object(
-          'parents first',
-          `${process.name} got ${text} of ${shardId} while ${open.text} of its parent ${parent.shardId} isn't finished`,
-        )
-      }
-    }
-    this.#checkPlace(record, stored)
-    if (stored.finished) this.#repeated++
-    const handling = { process, signal }
     // A misplaced copy may come at any time, and so may what the service put anywhere.
-    if (stored.isPlaced && stored.isByKey) {
-      this.#checkAlone(partitionKey, text, process)
-      this.#handling.set(partitionKey, handling)
-    }
-    if (put.firstDelivery === undefined && stored.isPlaced) {
-      // Where nobody came to it in time, or was to, a later copy comes when it comes.
-      const { place } = put
-      const isMissed =
-        place !== undefined && (this.#stored.hasExpired(place, this.#nowMs()) || this.#stored.isBeforeStart(place))
-      if (isMissed) put.isOrdered = false
-      put.firstDelivery = this.#deliveries++
-      this.#checkOrder(put)
-    }
+    const alone = begun.filter(({ isPlaced, isByKey }) => isPlaced && isByKey && this.#ordering !== 'none')
+    for (const { key, text } of alone) this.#checkAlone(key, text, handling)
+    for (const { key } of alone) this.#handling.set(key, handling)
+    for (const stored of begun) this.#noteDelivery(stored)
     const over = (): void => {
-      if (this.#handling.get(partitionKey) === handling) this.#handling.delete(partitionKey)
+      for (const { key } of alone) if (this.#handling.get(key) === handling) this.#handling.delete(key)
     }
     const finished = (): void => {
-      stored.finished = true
+      for (const stored of begun) stored.finished = true
       over()
     }
-    return { finished, over }
+    return { records: begun, finished, over }
   }
 
   /** Somebody who isn't watched has handled it, in its turn. */
@@ -227,6 +223,17 @@ export class StreamWitness {
     if (put.firstDelivery !== undefined || !stored.isPlaced) return
     put.firstDelivery = this.#deliveries++
     this.#checkOrder(put)
+  }
+
+  /** The stream's record at a place of it. */
+  storedAt({ shardId, sequenceNumber, subSequenceNumber }: Place): StoredUserRecord | undefined {
+    return this.#stored.find(shardId, sequenceNumber, subSequenceNumber)
+  }
+
+  /** The application has given it up, as its policy has it. */
+  givenUp(stored: StoredUserRecord): void {
+    stored.finished = true
+    if (!stored.isDamaged) this.#noteDelivery(stored)
   }
 
   /** Takes all that is stored as delivered, as by somebody who reads shard by shard, parents first. */
@@ -248,8 +255,57 @@ export class StreamWitness {
       .map(({ text }) => text)
   }
 
+  #recognise(record: ConsumerRecord<unknown>, process: SimulatedProcess): StoredUserRecord | undefined {
+    const { shardId, sequenceNumber, subSequenceNumber, partitionKey } = record
+    const stored = this.storedAt(record)
+    const text = textOf(record.data)
+    if (this.#puts.has(text) && stored?.text === text && stored.key === partitionKey) return stored
+    this.#object(
+      'nothing is invented',
+      `${process.name} got ${text} at ${shardId} ${sequenceNumber}:${subSequenceNumber}`,
+    )
+    return undefined
+  }
+
+  #checkParents({ text, shard }: StoredUserRecord, process: SimulatedProcess): void {
+    for (const parent of shard.parents) {
+      const open = this.#stored.firstOpen(parent, this.#nowMs())
+      if (open === undefined) continue
+      this.#object(
+        'parents first',
+        `${process.name} got ${text} of ${shard.shardId} while ${open.text} of its parent ${parent.shardId} isn't finished`,
+      )
+    }
+  }
+
+  /** Within one shard order holds whatever else goes wrong: each comes when those before it are finished, or in one batch with them. */
+  #checkLine(stored: StoredUserRecord, batch: readonly StoredUserRecord[], process: SimulatedProcess): void {
+    const { key, text, shard } = stored
+    if (this.#ordering === 'none' || (this.#ordering === 'key' && key === '')) return
+    for (const open of this.#stored.openBefore(stored, this.#ordering, this.#nowMs())) {
+      if (batch.includes(open)) continue
+      this.#object(
+        'in line in the shard',
+        `${process.name} got ${text} of ${shard.shardId} while ${open.text} before it isn't finished`,
+      )
+      return
+    }
+  }
+
+  #noteDelivery({ text, isPlaced }: StoredUserRecord): void {
+    const put = this.#putOf(text)
+    if (put.firstDelivery !== undefined || !isPlaced) return
+    // Where nobody came to it in time, or was to, a later copy comes when it comes.
+    const { place } = put
+    const isMissed =
+      place !== undefined && (this.#stored.hasExpired(place, this.#nowMs()) || this.#stored.isBeforeStart(place))
+    if (isMissed) put.isOrdered = false
+    put.firstDelivery = this.#deliveries++
+    this.#checkOrder(put)
+  }
+
   /** Of a record alone it can't be known, and where the service distributes it means nothing. */
-  #checkPlace({ misplaced }: ConsumerRecord, { text, shard, isPlaced, isPlain }: StoredUserRecord): void {
+  #checkPlace({ misplaced }: ConsumerRecord<unknown>, { text, shard, isPlaced, isPlain }: StoredUserRecord): void {
     if (misplaced ? isPlaced : !isPlaced && !isPlain && this.#isAlwaysByKey) {
       this.#object(
         'misplaced is told',
@@ -258,7 +314,7 @@ export class StreamWitness {
     }
   }
 
-  #checkAlone(key: string, text: string, process: SimulatedProcess): void {
+  #checkAlone(key: string, text: string, { process }: Handling): void {
     const other = this.#handling.get(key)
     if (other === undefined || other.process.isStopped || other.signal.aborted) return
     // After its machine has slept it finds out only by its next tick.
@@ -271,6 +327,7 @@ export class StreamWitness {
 
   #checkOrder(put: Put): void {
     if (!put.isOrdered || put.outcome !== 'acknowledged' || put.firstDelivery === undefined) return
+    if (this.#ordering === 'none') return
     let delivered = this.#delivered.get(put.key)
     if (delivered === undefined) {
       delivered = []

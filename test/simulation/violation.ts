@@ -42,6 +42,28 @@ export type Invariant =
   | 'misplaced is told'
   /** First deliveries of a key's acknowledged records come in put order. */
   | 'order per key'
+  /** Within a shard a record comes when those before it, of its key or all, are finished: first or again. */
+  | 'in line in the shard'
+  /** A record is given up, or its shard stops, only under the policy for that, and after the attempts that are due. */
+  | 'given up when due'
+  /** What becomes of a record that is given up is told as it is. */
+  | 'giving up is told'
+  /** Attempts are counted, and none more is made than is due. */
+  | 'attempts are counted'
+  /** Handlers that take too long are told so, and none earlier. */
+  | 'handlers time out'
+  /** A batch stays within its bounds, and is of one shard. */
+  | 'batches within bounds'
+  /** What has been begun lies within a span above the oldest unfinished record. */
+  | 'span is bounded'
+  /** A shard that has stopped, or is paused, begins nothing new until its time has come. */
+  | 'a stopped shard rests'
+  /** After its event loop was blocked for longer than a lease lasts, a worker begins nothing under it. */
+  | 'nothing under a lease that is over'
+  /** Each start of a shard is followed by exactly one end, release, or loss, each at its time. */
+  | 'hooks in their order'
+  /** Where handlers say where checkpoints are to be, they are nowhere else. */
+  | 'checkpoints where named'
   /** Two handlers work on one key at a time, and neither was told to stop. */
   | 'one handler a key'
   /** A child's record is handled before its parents are finished. */

@@ -1,3 +1,4 @@
+import type { Position } from '@shardwise/records'
 import { type KinesisService, SIDE_STREAM, STREAM } from './kinesis-service.ts'
 import { LeaseWitness } from './lease-witness.ts'
 import type { Plan } from './plan.ts'
@@ -33,9 +34,16 @@ export class WatchedStreams {
     {
       needsNoLease,
       knownSinceMs,
+      mayCheckpoint,
     }: {
       readonly needsNoLease: (stream: string, shardId: string) => boolean
       readonly knownSinceMs: (process: SimulatedProcess, stream: string) => number
+      readonly mayCheckpoint: (
+        process: SimulatedProcess,
+        stream: string,
+        shardId: string,
+        position: Position,
+      ) => boolean
     },
     report: (violation: Violation) => void,
   ) {
@@ -48,6 +56,8 @@ export class WatchedStreams {
         nowMs,
         wakingMs: WAKING_SHARE * plan.failoverTime + WAKING_MS,
         isAlwaysByKey: name === SIDE_STREAM || plan.onDemand !== true,
+        // What nobody reads is taken as read in order.
+        ordering: name === STREAM || plan.streams !== undefined ? (plan.processing?.ordering ?? 'key') : 'key',
         report,
       })
       const onHandledElsewhere = witness.handledElsewhere.bind(witness)
@@ -58,6 +68,7 @@ export class WatchedStreams {
         startAtMs,
         needsNoLease: (shardId) => needsNoLease(name, shardId),
         knownSinceMs: (process) => knownSinceMs(process, name),
+        mayCheckpoint: (process, shardId, position) => mayCheckpoint(process, name, shardId, position),
         onHandledElsewhere,
         report,
       })

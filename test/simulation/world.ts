@@ -1,3 +1,4 @@
+import { lightenAbortSignals } from './abort-signals.ts'
 import { Disturbances } from './disturbances.ts'
 import { DynamoDBService } from './dynamodb-service.ts'
 import type { SubscriptionFate } from './fan-out-service.ts'
@@ -10,13 +11,15 @@ import { Network } from './network.ts'
 import { Operator } from './operator.ts'
 import type { Plan } from './plan.ts'
 import type { SimulatedProcess } from './process.ts'
+import type { HandlingFate } from './processing-witness.ts'
 import { Programs } from './programs.ts'
 import { type FleetChange, Promptness } from './promptness.ts'
 import { Randomness } from './randomness.ts'
-import { GENTLE, isDeregisteredByArn, Recovery } from './recovery.ts'
+import { GENTLE, isDeregisteredByArn, isHandledWithoutFailure, Recovery } from './recovery.ts'
+import { HandlerFailure } from './simulated-handlers.ts'
 import type { FleetMember } from './simulated-worker.ts'
 import type { StoredUserRecord } from './stored-stream.ts'
-import { isLeaseKey, LEADER_KEY, type TableWrite } from './table-requests.ts'
+import { isLeaseKey, LEADER_KEY, type TableRequest, type TableWrite } from './table-requests.ts'
 import { TableWatch } from './table-watch.ts'
 import { Trace } from './trace.ts'
 import { type Invariant, Violation } from './violation.ts'
@@ -46,6 +49,8 @@ export interface Outcome {
   readonly struck: number
   /** What became of subscriptions. */
   readonly subscriptions: ReadonlyMap<SubscriptionFate, number>
+  /** What came of handling records. */
+  readonly handled: ReadonlyMap<HandlingFate, number>
   readonly digest: string
   readonly trace: readonly string[]
 }
@@ -96,7 +101,11 @@ export class World {
     this.#streams = new WatchedStreams(
       plan,
       () => time.nowMs,
-      { needsNoLease, knownSinceMs: (process, stream) => this.#kinesis.knownSinceMs(process, stream) },
+      {
+        needsNoLease,
+        knownSinceMs: (process, stream) => this.#kinesis.knownSinceMs(process, stream),
+        mayCheckpoint: (process, ...place) => this.#programs.witnessOf(process)?.mayCheckpoint(...place) ?? true,
+      },
       report,
     )
     const notes = new Map(
@@ -133,7 +142,10 @@ export class World {
       readLagMs: () => staleness() * this.#disturbances.staleMs,
       indexLagMs: () => staleness() * Math.max(plan.indexLagMs ?? 0, this.#disturbances.staleIndexMs),
       writeFaults: this.#writeFaults,
-      onSent: (process, request) => this.#tableWatch.sent(process, request),
+      onSent: (process, request) => {
+        this.#lastWrites(process, request)
+        return this.#tableWatch.sent(process, request)
+      },
       errors: () => this.#disturbances.dynamodbErrors,
       onWrite: (write) => this.#written(write),
     })
@@ -188,11 +200,13 @@ export class World {
     const onUnhandled = (error: unknown): void =>
       this.#object('keeps going', `a rejection that nobody handles: ${describeError(error)}`)
     process.on('unhandledRejection', onUnhandled)
+    const restoreAbortSignals = lightenAbortSignals()
     try {
       this.#schedule()
       await this.#time.run(() => this.#isOver || this.#violation !== undefined)
       if (!this.#isOver && this.#violation === undefined) this.#object('keeps going', 'nothing happens any more')
     } finally {
+      restoreAbortSignals()
       process.off('unhandledRejection', onUnhandled)
     }
     return {
@@ -211,6 +225,7 @@ export class World {
       writes: this.#tableWatch.counts,
       struck: this.#writeFaults.struck,
       subscriptions: this.#kinesis.fanOut.counts,
+      handled: this.#programs.handled,
       digest: this.#trace.digest,
       trace: this.#trace.lines,
     }
@@ -273,6 +288,12 @@ export class World {
       case 'deregister':
         for (const { name } of this.#streams.all) this.#kinesis.fanOut.deregisterAll(name)
         break
+      case 'hold':
+        this.#programs.hold(fault)
+        break
+      case 'damaged':
+        this.#kinesis.damage(fault.count)
+        break
       case 'recordSize':
         this.#kinesis.changes.limitRecords(fault.maxRecordKiB)
         break
@@ -295,6 +316,12 @@ export class World {
     }
   }
 
+  #lastWrites(process: SimulatedProcess, { key, write }: TableRequest): void {
+    if (key === undefined || (write !== 'shardEnd' && write !== 'release' && write !== 'handoffRelease')) return
+    const { stream, shardId } = placeOfLease(key)
+    this.#programs.witnessOf(process)?.writes(stream, shardId, write === 'shardEnd' ? 'end' : 'release')
+  }
+
   /** Returns what ends it. */
   #begin(fault: Extract<Fault, { readonly forMs: number }>): () => void {
     if (fault.kind === 'errors' && fault.service === 'kinesis') {
@@ -310,7 +337,11 @@ export class World {
     const isRefused = (error as { code?: unknown }).code === 'ERR_TABLE'
     // It may find out that the others are gone only when nothing has moved for a while, be it by hand.
     const movedMs = Math.max(formerTable?.livesUntilMs ?? 0, formerTable?.isOf3x === false ? this.#operatedMs : 0)
-    if ((error as { code?: unknown }).code === 'ERR_CONSUMER' && isDeregisteredByArn(this.#plan)) {
+    const { code } = error as { code?: unknown }
+    if (this.#endsByItself(code, error)) {
+      this.#trace.add('world', `${worker.process.name} ends: ${(error as Error).message}`)
+      this.#programs.startAgain(worker, MISSED_MS)
+    } else if (code === 'ERR_CONSUMER' && isDeregisteredByArn(this.#plan)) {
       this.#trace.add('world', `${worker.process.name} misses its consumer: ${(error as Error).message}`)
       this.#programs.startAgain(worker, MISSED_MS)
     } else if (isRefused && this.#time.nowMs < movedMs + failoverTime) {
@@ -319,6 +350,12 @@ export class World {
     } else {
       this.#object('keeps going', `${worker.process.name} ended: ${describeError(error)}`)
     }
+  }
+
+  /** Its shard has stopped and it was told to end then; or its loop over the records was left by what happened in it. */
+  #endsByItself(code: unknown, error: unknown): boolean {
+    const { exits, shape } = this.#plan.processing ?? {}
+    return (code === 'ERR_STOPPED' && exits === true) || (shape === 'records' && error instanceof HandlerFailure)
   }
 
   #checkMemory(): void {
@@ -359,6 +396,9 @@ const CALM_READING: ReadonlySet<Fault['kind']> = new Set([
   'distribution',
   'recordSize',
   'handlers',
+  'letters',
+  'hooks',
+  'hold',
   'staleIndex',
 ])
 
@@ -379,8 +419,9 @@ function intervalsOf(
 }
 
 /** Its holder sees it at its next renewal, finishes what is in hand, and writes. */
-function longestHandoff({ faults, failoverTime, wayMs, workers }: Plan): number {
-  if (!faults.every(({ kind }) => GENTLE.has(kind))) return Number.POSITIVE_INFINITY
+function longestHandoff(plan: Plan): number {
+  const { faults, failoverTime, wayMs, workers } = plan
+  if (!faults.every(({ kind }) => GENTLE.has(kind)) || !isHandledWithoutFailure(plan)) return Number.POSITIVE_INFINITY
   const handlersMs = Math.max(
     ...workers.map(({ handlerMs, closeTimeout = DEFAULT_CLOSE_MS }) => Math.min(2 * handlerMs, closeTimeout)),
   )

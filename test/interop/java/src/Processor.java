@@ -28,11 +28,14 @@ final class Processor implements ShardRecordProcessor {
     shard = input.shardId();
     ExtendedSequenceNumber from = input.extendedSequenceNumber();
     ExtendedSequenceNumber pending = input.pendingCheckpointSequenceNumber();
+    byte[] state = input.pendingCheckpointState();
     print(
         "started",
         "sequence", from.sequenceNumber(),
         "sub", from.subSequenceNumber(),
-        "pending", pending == null ? null : pending.sequenceNumber());
+        "pending", pending == null ? null : pending.sequenceNumber(),
+        "pendingSub", pending == null ? null : pending.subSequenceNumber(),
+        "state", state == null ? null : new String(state, StandardCharsets.UTF_8));
   }
 
   @Override
