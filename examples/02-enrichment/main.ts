@@ -12,9 +12,9 @@ import { Producer } from '@shardwise/producer'
 import { startService } from './service.ts'
 
 const CUSTOMERS = 500
-const ORDERS = 5_000
+const ORDERS = 3_000
 /** Without a price: the service refuses them. */
-const REFUSED = [1_234, 2_345, 3_456]
+const REFUSED = [1_234, 2_345, 2_789]
 
 interface Order {
   readonly number: number

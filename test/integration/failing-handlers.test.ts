@@ -102,7 +102,13 @@ test('workers whose handlers are slow and fail are killed while the stream is re
     handles: started % 2 === 0 ? 'records' : 'batches',
     kinesis: local.kinesis,
     dynamodb: local.dynamodb,
-    options: { application: APPLICATION, stream: STREAM, failoverTime: 1_000, maxAttempts: 2 },
+    options: {
+      application: APPLICATION,
+      stream: STREAM,
+      failoverTime: 1_000,
+      maxAttempts: 2,
+      checkpointing: started % 3 === 0 ? 'manual' : 'automatic',
+    },
   }))
   const disturbances = drawDisturbances(DISTURBANCES, random)
   const story = `seed ${seed}: ${disturbances.join(', ')}`

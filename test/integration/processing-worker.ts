@@ -5,7 +5,14 @@
 import { openSync } from 'node:fs'
 import { setTimeout } from 'node:timers/promises'
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
-import { Consumer, type ConsumerOptions, type ConsumerRecord, fileDeadLetter, type Handlers } from '@shardwise/consumer'
+import {
+  Consumer,
+  type ConsumerOptions,
+  type ConsumerRecord,
+  fileDeadLetter,
+  type HandlerContext,
+  type Handlers,
+} from '@shardwise/consumer'
 import { silentLogger } from '@shardwise/core'
 import { type Payload, tell } from './worker-log.ts'
 
@@ -29,10 +36,10 @@ const dynamodb = new DynamoDBClient({ ...config.dynamodb, maxAttempts: 1 })
 dynamodb.middlewareStack.add(
   (next, { commandName }) =>
     (args) => {
-      const { Key, UpdateExpression } = args.input as { Key?: { leaseKey?: { S: string } }; UpdateExpression?: string }
+      const { Key } = args.input as { readonly Key?: { readonly leaseKey?: { readonly S: string } } }
       const leaseKey = Key?.leaseKey?.S
       if (commandName === 'UpdateItemCommand' && leaseKey?.startsWith('shardId-')) {
-        tell(log, workerId, { told: 'writing', leaseKey, update: UpdateExpression ?? '' })
+        tell(log, workerId, { told: 'writing', shardId: leaseKey })
       }
       return next(args)
     },
@@ -48,7 +55,9 @@ const consumer = new Consumer({
   ...(letterFile !== undefined && { deadLetter: fileDeadLetter(letterFile) }),
   onEvent: (event) => {
     if (event.type === 'recordsRead' || event.type === 'shardProgress') return
-    tell(log, workerId, { told: 'event', type: event.type, shardId: 'shardId' in event ? event.shardId : undefined })
+    const shardId = 'shardId' in event ? event.shardId : undefined
+    const blocker = event.type === 'eventLoopBlocked' && { blocker: `${event.handler} ${event.partitionKey}` }
+    tell(log, workerId, { told: 'event', type: event.type, shardId, ...blocker })
   },
   ...config.options,
 })
@@ -67,15 +76,16 @@ const about = (record: ConsumerRecord): { key: string; number: number; shardId: 
   shardId: record.shardId,
 })
 
-async function handle(all: readonly ConsumerRecord[], attempt: number): Promise<void> {
+async function handle(all: readonly ConsumerRecord[], context: HandlerContext): Promise<void> {
   // A misplaced copy is one too many: the producer has sent its record again, and order is not promised for it.
   const records = all.filter(({ misplaced }) => !misplaced)
   for (const record of records) tell(log, workerId, { told: 'delivered', ...about(record) })
-  for (const record of records) await work(record, attempt)
+  for (const record of records) await work(record, context)
   for (const record of records) tell(log, workerId, { told: 'finished', ...about(record) })
+  if (config.options.checkpointing === 'manual') context.checkpoint()
 }
 
-async function work(record: ConsumerRecord, attempt: number): Promise<void> {
+async function work(record: ConsumerRecord, { attempt }: HandlerContext): Promise<void> {
   const { does, number } = record.json<Payload>()
   if (does === 'block' && blockMs > 0) {
     tell(log, workerId, { told: 'blocking' })
@@ -90,8 +100,8 @@ async function work(record: ConsumerRecord, attempt: number): Promise<void> {
 
 const handlers: Handlers =
   config.handles === 'records'
-    ? { eachRecord: (record, { attempt }) => handle([record], attempt) }
-    : { eachBatch: (records, { attempt }) => handle(records, attempt), maxRecords: 20, maxWaitMs: 20 }
+    ? { eachRecord: (record, context) => handle([record], context), onShardEnd: () => {} }
+    : { eachBatch: handle, maxRecords: 20, maxWaitMs: 20, onShardEnd: () => {} }
 await consumer.run(handlers)
 dynamodb.destroy()
 process.removeAllListeners('disconnect')

@@ -10,19 +10,25 @@ export interface Payload {
   readonly does: Does
 }
 
-export type Line = { readonly worker: string; readonly atMs: number } & (
+export type Line = { readonly worker: string } & (
   | { readonly told: 'delivered' | 'finished'; readonly key: string; readonly number: number; readonly shardId: string }
-  | { readonly told: 'event'; readonly type: string; readonly shardId: string | undefined; readonly detail?: unknown }
+  | {
+      readonly told: 'event'
+      readonly type: string
+      readonly shardId: string | undefined
+      /** The handler that blocked the event loop, and the key of its record. */
+      readonly blocker?: string
+    }
   /** A write to a lease is sent. */
-  | { readonly told: 'writing'; readonly leaseKey: string; readonly update: string }
+  | { readonly told: 'writing'; readonly shardId: string }
   | { readonly told: 'blocking' | 'unblocked' | 'stopping' }
 )
 
-type Told<T = Line> = T extends Line ? Omit<T, 'worker' | 'atMs'> : never
+type Told<T = Line> = T extends Line ? Omit<T, 'worker'> : never
 
 /** Appends a line to an open file, in one write. */
 export function tell(file: number, worker: string, told: Told): void {
-  writeSync(file, `${JSON.stringify({ worker, atMs: Date.now(), ...told })}\n`)
+  writeSync(file, `${JSON.stringify({ worker, ...told })}\n`)
 }
 
 /** All lines of a file, each with the length of the file up to its end. */

@@ -85,6 +85,7 @@ async function checkpoint(record: ConsumerRecord, context: HandlerContext): Prom
 
 try {
   await consumer.run({
+    onShardEnd: () => {},
     onShardStart: (shard) => {
       const { checkpoint: from, pendingCheckpoint: pending } = shard
       print('started', {

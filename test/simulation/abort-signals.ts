@@ -84,7 +84,7 @@ class LightSignal {
 
   addEventListener(type: string, listener: Listener | null, options?: { readonly once?: boolean }): void {
     if (type !== 'abort' || listener === null || this.#listeners.has(listener)) return
-    if (this.#listeners.size === 0) for (const source of this.#sources) source.#dependents.add(this)
+    if (this.#listeners.size === 0 && !this.aborted) for (const source of this.#sources) source.#dependents.add(this)
     this.#listeners.set(listener, options?.once === true)
   }
 
@@ -97,7 +97,7 @@ class LightSignal {
     if (this.#isAborted) return
     this.#isAborted = true
     this.#reason = reason
-    const dependents = [...this.#dependents]
+    const dependents = [...this.#dependents].filter((dependent) => !dependent.#isAborted)
     this.#dependents.clear()
     // All of them are aborted before the first listener is told.
     for (const dependent of dependents) void dependent.aborted

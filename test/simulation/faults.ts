@@ -129,13 +129,25 @@ export type Fault =
       readonly act: CallbackTrouble
       readonly probability: number
     }
-  /** A program pauses its consumer, or so many of its shards, and has it go on afterwards. */
+  /** A program pauses its consumer, or so many of its shards, and has it go on afterwards; in the midst of a handler or at any time. */
   | {
       readonly kind: 'hold'
       readonly atMs: number
       readonly forMs: number
       readonly place: string
       readonly share: number
+      readonly isInHandler: boolean
+    }
+  /**
+   * All workers leave, somebody has the application go on at another place, and they come back: at the oldest record, or behind one that
+   * lies at `where` among all. Who does it dies when it has sent so many requests; with 0 it doesn't.
+   */
+  | {
+      readonly kind: 'reset'
+      readonly atMs: number
+      readonly to: 'TRIM_HORIZON' | 'record'
+      readonly where: number
+      readonly afterSends: number
     }
   /** Somebody puts aggregates into the stream that are damaged inside. */
   | { readonly kind: 'damaged'; readonly atMs: number; readonly count: number }

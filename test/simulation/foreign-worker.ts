@@ -55,7 +55,7 @@ export class ForeignWorker implements FleetMember {
   readonly plan: WorkerPlan
   readonly excessBytes = 0
   readonly isLeader = false
-  readonly processing = undefined
+  readonly wrongStatus = undefined
   readonly #surroundings: ForeignSurroundings
   readonly #client: DynamoDB
   readonly #held = new Map<string, Held>()
@@ -94,11 +94,6 @@ export class ForeignWorker implements FleetMember {
     this.#isClosing = true
     this.#held.clear()
     return Promise.resolve()
-  }
-
-  /** It knows no pauses. */
-  hold(): () => void {
-    return () => {}
   }
 
   /** What fails is done again, sooner. */

@@ -1,5 +1,6 @@
 import type { AttributeValue } from '@aws-sdk/client-dynamodb'
 import type { LeaseWrite } from './lease-witness.ts'
+import { isResetter } from './process.ts'
 import { type Invariant, Violation } from './violation.ts'
 
 type Item = Readonly<Record<string, AttributeValue>>
@@ -63,13 +64,14 @@ export class ItemWitness {
     }
     for (const [name, value] of Object.entries(before)) {
       const now = after[name]
-      if (now === undefined ? !REMOVABLE.has(name) : !isOurs(name) && show(now) !== show(value)) {
+      const mayGo = REMOVABLE.has(name) || (isResetter(writer) && isOfItsEnd(name))
+      if (now === undefined ? !mayGo : !isOurs(name) && show(now) !== show(value)) {
         this.#object('strange attributes survive', `${writer.name} makes ${name} of ${key} ${show(now)}`)
       }
     }
     const hasMoved = show(before.checkpoint) !== show(after.checkpoint) || subOf(before) !== subOf(after)
     const lost = [...PENDING].find((name) => before[name] !== undefined && after[name] === undefined)
-    if (lost !== undefined && !hasMoved) {
+    if (lost !== undefined && !hasMoved && !isResetter(writer)) {
       this.#object('strange attributes survive', `${writer.name} takes ${lost} from ${key}, whose checkpoint stays`)
     }
   }
@@ -96,6 +98,11 @@ export class ItemWitness {
 
 function isOurs(name: string): boolean {
   return KNOWN.has(name) || name.startsWith('shardwise')
+}
+
+/** Who has a shard read again takes away what says how it ended, or how it was read. */
+function isOfItsEnd(name: string): boolean {
+  return name === 'childShardIds' || name.startsWith('shardwise')
 }
 
 function subOf({ checkpointSubSequenceNumber }: Item): string | undefined {

@@ -1,6 +1,6 @@
 import type { AttributeValue } from '@aws-sdk/client-dynamodb'
 import { AT_TIMESTAMP, comparePositions, isSentinel, LATEST, type Position, SHARD_END } from '@shardwise/records'
-import { isForeign, type SimulatedProcess } from './process.ts'
+import { isForeign, isResetter, type SimulatedProcess } from './process.ts'
 import type { StoredShard, StoredStream, StoredUserRecord } from './stored-stream.ts'
 import { type Invariant, Violation } from './violation.ts'
 
@@ -86,6 +86,10 @@ export class LeaseWitness {
   written({ key, before, after, writer }: LeaseWrite): void {
     const shard = this.#stored.shard(key)
     if (shard === undefined) return
+    if (writer !== undefined && isResetter(writer)) {
+      this.#reset(shard, before, after)
+      return
+    }
     if (after === undefined) {
       // Whoever deletes the lease of a shard that isn't finished begins anew, by hand even with what came before it.
       if (before?.checkpoint?.S !== SHARD_END.sequenceNumber) {
@@ -121,6 +125,25 @@ export class LeaseWitness {
       )
     }
     this.#checkCovered(shard, last, checkpoint, writer)
+  }
+
+  /** Somebody has the application go on at another place. */
+  #reset(shard: StoredShard, before: Item | undefined, after: Item | undefined): void {
+    const key = shard.shardId
+    this.#holders.delete(key)
+    if (after === undefined) {
+      this.#checkpoints.delete(key)
+      this.#leased.delete(key)
+      this.#stored.reopen(shard)
+      return
+    }
+    this.#leased.add(key)
+    const checkpoint = checkpointOf(after)
+    this.#checkpoints.set(key, checkpoint)
+    // It may be as it was, or made anew for a shard that is finished.
+    const isMoved = before === undefined || comparePositions(checkpointOf(before), checkpoint) !== 0
+    if (!isMoved || checkpoint.sequenceNumber === SHARD_END.sequenceNumber) return
+    this.#stored.reopen(shard, isSentinel(checkpoint) ? undefined : checkpoint)
   }
 
   /** The first lease of all: what comes from now on has to be handled. */

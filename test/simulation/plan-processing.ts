@@ -48,7 +48,7 @@ export function processingVaried(random: Random, plan: Plan): Plan {
 /** New ones at the end: then what the others draw stays the same. */
 const VARIATIONS: readonly { readonly vary: Vary; readonly share: number }[] = [
   { vary: withBatches, share: 1 },
-  { vary: withOrdering, share: 0.4 },
+  { vary: withOrdering, share: 0.5 },
   { vary: withPolicy, share: 0.7 },
   { vary: withFailures, share: 0.6 },
   { vary: withTroubles, share: 0.5 },
@@ -59,6 +59,8 @@ const VARIATIONS: readonly { readonly vary: Vary; readonly share: number }[] = [
   { vary: withHolds, share: 0.3 },
   { vary: withHooks, share: 0.4 },
   { vary: withManualCheckpoints, share: 0.15 },
+  { vary: withLetterTroubles, share: 0.5 },
+  { vary: withReset, share: 0.1 },
 ]
 
 function withBatches(random: Random, plan: Varied): Varied {
@@ -74,7 +76,7 @@ function withBatches(random: Random, plan: Varied): Varied {
 function withOrdering(random: Random, plan: Varied): Varied {
   return plan.processing.shape === 'records'
     ? plan
-    : processed(plan, { ordering: pick(random, ['shard', 'none', 'key']) })
+    : processed(plan, { ordering: pick(random, ['shard', 'shard', 'none', 'key']) })
 }
 
 function withPolicy(random: Random, plan: Varied): Varied {
@@ -130,16 +132,15 @@ function withTroubles(random: Random, plan: Varied): Varied {
   return { ...withFaults(troubled, deaths), processing: plan.processing }
 }
 
+/** Where there is a loop it is of no account. */
 function withTimeout(random: Random, plan: Varied): Varied {
-  return plan.processing.shape === 'records'
-    ? plan
-    : processed(plan, { handlerTimeoutMs: pick(random, [50, 300, 1_000, 5_000]) })
+  return processed(plan, { handlerTimeoutMs: pick(random, [50, 300, 1_000, 5_000]) })
 }
 
 function withCodec(random: Random, plan: Varied): Varied {
   return processed(plan, {
     decodingMs: pick(random, [0, 0, 5]),
-    misfitShare: plan.processing.policy === undefined ? 0 : pick(random, [0, 0.002, 0.02]),
+    misfitShare: plan.processing.policy === undefined ? 0 : pick(random, [0, 0.01, 0.05]),
   })
 }
 
@@ -172,6 +173,7 @@ function withHolds(random: Random, plan: Varied): Varied {
       forMs: Math.round(between(random, 100, Math.max(15_000, 3 * plan.failoverTime))),
       place: pick(random, plan.workers).place,
       share: pick(random, [0.5, 1]),
+      isInHandler: chance(random, 0.5),
     }),
   )
   return { ...withFaults(plan, faults), processing: plan.processing }
@@ -198,7 +200,46 @@ function withHooks(random: Random, plan: Varied): Varied {
 }
 
 function withManualCheckpoints(random: Random, plan: Varied): Varied {
-  return plan.processing.shape === 'records' ? plan : processed(plan, { manualShare: pick(random, [0.02, 0.3, 1]) })
+  if (plan.processing.shape === 'records') return plan
+  // Without a hook at its end a shard would wait there for a checkpoint.
+  return processed(plan, { manualShare: pick(random, [0.02, 0.3, 1]), hasHooks: true })
+}
+
+/** Dead letters are hard to keep. */
+function withLetterTroubles(random: Random, plan: Varied): Varied {
+  const { failingShare = 0, misfitShare = 0, policy } = plan.processing
+  if (policy !== 'deadLetter' || failingShare + misfitShare === 0) return plan
+  const faults = several(
+    random,
+    [1, 2],
+    plan,
+    (atMs): Fault => ({
+      kind: 'letters',
+      atMs,
+      forMs: Math.round(between(random, 1_000, 30_000)),
+      act: pick(random, CALLBACK_TROUBLES),
+      probability: pick(random, [0.3, 0.9]),
+    }),
+  )
+  return { ...withFaults(plan, faults), processing: plan.processing }
+}
+
+/** Foreign workers would go on meanwhile. */
+function withReset(random: Random, plan: Varied): Varied {
+  if (plan.formerTable !== undefined || plan.workers.some(({ isForeign }) => isForeign)) return plan
+  const faults = several(
+    random,
+    [1, 1, 2],
+    plan,
+    (atMs): Fault => ({
+      kind: 'reset',
+      atMs,
+      to: pick(random, ['TRIM_HORIZON', 'record']),
+      where: random(),
+      afterSends: pick(random, [0, 0, 5, 10, 20]),
+    }),
+  )
+  return { ...withFaults(plan, faults), processing: plan.processing }
 }
 
 /** So much faster than records come, they can be handled one after the other, where nothing goes side by side. */
@@ -206,12 +247,12 @@ const SPARE = 4
 
 /** Where little goes side by side, handlers are quick enough to catch up with what comes in. */
 function bearable(plan: Varied): Plan {
-  const { shape, ordering } = plan.processing
+  const { shape, ordering, handlerTimeoutMs = Number.POSITIVE_INFINITY } = plan.processing
   const putsPerSecond = plan.producers.reduce((sum, { gapMs, burst }) => sum + (1_000 * (1 + burst)) / 2 / gapMs, 0)
   const workers = plan.workers.map((worker): WorkerPlan => {
     const isSerial = shape !== 'eachRecord' || ordering === 'shard' || worker.maxAheadRecords < worker.concurrency
-    const mostMs = 1_000 / (SPARE * putsPerSecond)
-    return isSerial ? { ...worker, handlerMs: +Math.min(worker.handlerMs, mostMs).toFixed(3) } : worker
+    const mostMs = isSerial ? 1_000 / (SPARE * putsPerSecond) : Number.POSITIVE_INFINITY
+    return { ...worker, handlerMs: +Math.min(worker.handlerMs, mostMs, handlerTimeoutMs / SPARE).toFixed(3) }
   })
   return { ...plan, workers }
 }

@@ -1,6 +1,7 @@
 /** Preloaded with `--import`, plants the mutation that the environment names into the sources as they are loaded. */
 import { registerHooks } from 'node:module'
-import { mutated, mutations } from './mutations.ts'
+import { mutated } from './mutation.ts'
+import { mutations } from './mutations.ts'
 
 const name = process.env.MUTATION
 const mutation = mutations.find((each) => each.name === name)

@@ -54,3 +54,19 @@ test('an aborted sleep rejects at once, with the reason', async () => {
   await expect(slept).rejects.toThrow('enough')
   await expect(process.sleep(10, abort.signal)).rejects.toThrow('enough')
 })
+
+test('what a process does after it has computed for long happens after that', async () => {
+  const { time, process } = processOf()
+  const happened: string[] = []
+  void process.sleep(10).then(() => {
+    process.block(100)
+    happened.push(`computed by ${process.monotonicMs().toFixed(0)}, ${process.aheadMs} ms ahead`)
+    void process.sleep(5).then(() => happened.push(`slept by ${time.nowMs.toFixed(0)}`))
+  })
+  time.at(50, () => process.enter(() => happened.push(`heard at ${time.nowMs.toFixed(0)}`)))
+  await time.run(() => false)
+  const sleptAtMs = Number(happened[2]?.split(' ').at(-1))
+  expect(happened.slice(0, 2)).toEqual(['computed by 110, 100 ms ahead', 'heard at 110'])
+  expect(sleptAtMs).toBeGreaterThan(113)
+  expect(process.aheadMs).toBe(0)
+})

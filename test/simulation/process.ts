@@ -20,6 +20,13 @@ export function isForeign({ name }: { readonly name: string }): boolean {
   return name.startsWith(FOREIGN)
 }
 
+/** How the name of a program begins that resets the application. */
+export const RESETTER = 'reset#'
+
+export function isResetter({ name }: { readonly name: string }): boolean {
+  return name.startsWith(RESETTER)
+}
+
 /** When the world begins: a fixed time, so that runs are the same. */
 export const EPOCH_MS: number = Date.UTC(2026, 0, 1)
 /** A timer may come early, by the granularity of the event loop's own clock, and late. */

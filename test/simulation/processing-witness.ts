@@ -77,9 +77,8 @@ const MAX_ATTEMPTS = 10
 const CLOSE_MS = 10_000
 /** The time is taken once for all handlers that are called in a turn. */
 const EARLY_MS = 15
-/** Timers come a little late, and clocks run a little fast. */
+/** Timers come a little late. */
 const LATE_MS = 50
-const CLOCK_SHARE = 0.002
 
 /** Looks at what one worker does with the records that it holds: how often it tries them, when it gives them up, and what it says of that. */
 export class ProcessingWitness {
@@ -90,6 +89,8 @@ export class ProcessingWitness {
   readonly #misfits = new Set<string>()
   /** What has been kept as a dead letter. */
   readonly #kept = new Set<StoredUserRecord>()
+  /** When the table has carried out the last write to each lease, on the process's own clock. */
+  readonly #heldMs = new Map<string, number>()
   #isPaused = false
 
   constructor(options: ProcessingWitnessOptions) {
@@ -101,7 +102,7 @@ export class ProcessingWitness {
     records: readonly ConsumerRecord<unknown>[],
     { signal, attempt }: Pick<HandlerContext, 'signal' | 'attempt'>,
   ): Call | undefined {
-    const { process, failoverTime, streams } = this.#options
+    const { process, streams } = this.#options
     const [first] = records
     if (first === undefined) {
       this.#object('batches within bounds', 'a handler is called with no records')
@@ -109,16 +110,11 @@ export class ProcessingWitness {
     }
     this.#checkBatch(records)
     if (records.length > 1) this.#options.note('in a batch')
-    if (process.aheadMs > failoverTime * (1 + CLOCK_SHARE)) {
-      this.#object(
-        'nothing under a lease that is over',
-        `begins ${textOf(first.data)} when its event loop has been blocked for ${process.aheadMs.toFixed(0)} ms`,
-      )
-    }
+    this.#checkHeld(first)
     if (this.#options.processing?.decodingMs !== undefined) this.#checkValues(records)
     const begun = streams.of(first.stream).witness.begun(records, { process, signal })
     if (begun === undefined) return undefined
-    const life = this.#lifeOf(first)
+    const life = this.lifeOf(first)
     const handling = { records: begun.records, signal }
     life.begin(handling)
     this.#checkAttempt(begun.records, attempt)
@@ -130,7 +126,7 @@ export class ProcessingWitness {
         if (isFinished) begun.finished()
         else {
           begun.over()
-          this.#noteFailure(begun.records)
+          this.#noteFailure(begun.records, signal)
         }
         life.settle(handling, isFinished)
         this.#checkTimeout(begun.records, signal, calledMs)
@@ -139,7 +135,7 @@ export class ProcessingWitness {
         begun.over()
         this.#options.note('failed')
         life.settle(handling, false)
-        this.#noteFailure(begun.records)
+        this.#noteFailure(begun.records, signal)
         this.#checkTimeout(begun.records, signal, calledMs)
       },
     }
@@ -197,7 +193,7 @@ export class ProcessingWitness {
         this.#stopped(event)
         break
       case 'shardResumed':
-        this.#lifeOf(event).goOn()
+        this.lifeOf(event).goOn()
         break
       case 'handlerAbandoned':
         this.#abandoned(this.#find(event))
@@ -209,7 +205,7 @@ export class ProcessingWitness {
   paused(shards: readonly { readonly stream: string; readonly shardId: string }[] | 'all'): void {
     this.#isPaused ||= shards === 'all'
     this.#options.note('paused')
-    const lives = shards === 'all' ? [...this.#lives.values()] : shards.map((shard) => this.#lifeOf(shard))
+    const lives = shards === 'all' ? [...this.#lives.values()] : shards.map((shard) => this.lifeOf(shard))
     for (const life of lives) life.isPaused = true
   }
 
@@ -226,13 +222,18 @@ export class ProcessingWitness {
     shard: { readonly stream: string; readonly shardId: string },
     signal: AbortSignal,
   ): (succeeded: boolean) => void {
-    const life = this.#lifeOf(shard)
+    const life = this.lifeOf(shard)
     const { stored } = this.#options.streams.of(shard.stream)
     const open = hook === 'onShardEnd' && stored.firstOpen(stored.shard(shard.shardId)!, this.#options.nowMs())
     if (open)
       this.#object('hooks in their order', `${shard.shardId} is said to be at its end, and ${open.text} isn't finished`)
     life.hook(hook)
     return (succeeded) => life.hooked(hook, signal, succeeded)
+  }
+
+  /** The table has carried out what the worker has written to a lease of its own. */
+  wrote(stream: string, shardId: string): void {
+    this.#heldMs.set(shardKeyOf(stream, shardId), this.#options.process.monotonicMs())
   }
 
   /** The worker sends the last write of a lease. */
@@ -247,7 +248,7 @@ export class ProcessingWitness {
 
   named(record: ConsumerRecord<unknown>): void {
     const stored = this.#options.streams.of(record.stream).witness.storedAt(record)
-    if (stored !== undefined) this.#lifeOf(record).name(stored)
+    if (stored !== undefined) this.lifeOf(record).name(stored)
     this.#options.note('named')
   }
 
@@ -262,18 +263,8 @@ export class ProcessingWitness {
     return life?.isNamed(position.sequenceNumber, position.subSequenceNumber) ?? false
   }
 
-  #takenUp(stream: string, shardId: string): void {
-    const key = shardKeyOf(stream, shardId)
-    this.#lives.get(key)?.close()
-    this.#lives.delete(key)
-    for (const stored of this.#histories.keys()) {
-      if (stored.shard.shardId === shardId && this.#options.streams.of(stream).stored.shard(shardId) === stored.shard) {
-        this.#histories.delete(stored)
-      }
-    }
-  }
-
-  #lifeOf({ stream, shardId }: { readonly stream: string; readonly shardId: string }): ShardLife {
+  /** What is known of a shard that the worker holds, or held last. */
+  lifeOf({ stream, shardId }: { readonly stream: string; readonly shardId: string }): ShardLife {
     const key = shardKeyOf(stream, shardId)
     let life = this.#lives.get(key)
     if (life === undefined) {
@@ -291,6 +282,28 @@ export class ProcessingWitness {
     return life
   }
 
+  /** It may count on a lease for so long after a write. Computing may have taken longer, with nobody to tell it that the lease is over. */
+  #checkHeld(record: ConsumerRecord<unknown>): void {
+    const { process, failoverTime } = this.#options
+    const heldMs = process.monotonicMs() - (this.#heldMs.get(shardKeyOf(record.stream, record.shardId)) ?? 0)
+    if (heldMs <= failoverTime) return
+    this.#object(
+      'nothing under a lease that is over',
+      `begins ${textOf(record.data)} of ${record.shardId} ${heldMs.toFixed(0)} ms after the last write to its lease`,
+    )
+  }
+
+  #takenUp(stream: string, shardId: string): void {
+    const key = shardKeyOf(stream, shardId)
+    this.#lives.get(key)?.close()
+    this.#lives.delete(key)
+    for (const stored of this.#histories.keys()) {
+      if (stored.shard.shardId === shardId && this.#options.streams.of(stream).stored.shard(shardId) === stored.shard) {
+        this.#histories.delete(stored)
+      }
+    }
+  }
+
   #find(place: {
     readonly stream: string
     readonly shardId: string
@@ -305,14 +318,14 @@ export class ProcessingWitness {
 
   #pass(stored: StoredUserRecord, stream: string): void {
     this.#options.streams.of(stream).witness.givenUp(stored)
-    this.#lifeOf({ stream, shardId: stored.shard.shardId }).pass(stored)
+    this.lifeOf({ stream, shardId: stored.shard.shardId }).pass(stored)
     this.#histories.delete(stored)
   }
 
   #stopped(event: Extract<ConsumerEvent, { type: 'shardStopped' }>): void {
     const { process, processing } = this.#options
     const { stream, shardId, sequenceNumber, subSequenceNumber, attempts, retryInMs } = event
-    const life = this.#lifeOf(event)
+    const life = this.lifeOf(event)
     life.stop(retryInMs ?? Number.POSITIVE_INFINITY)
     if (sequenceNumber === undefined || subSequenceNumber === undefined) {
       if (life.failedEnds < (processing?.maxAttempts ?? MAX_ATTEMPTS)) {
@@ -375,6 +388,7 @@ export class ProcessingWitness {
     const { process, processing } = this.#options
     const mostMs = processing?.handlerTimeoutMs
     const tookMs = process.monotonicMs() - calledMs
+    if (processing?.shape === 'records') return
     if (isTimeout(signal)) {
       this.#options.note('timed out')
       if (mostMs !== undefined && tookMs >= mostMs - EARLY_MS) return
@@ -392,7 +406,9 @@ export class ProcessingWitness {
     }
   }
 
-  #noteFailure(records: readonly StoredUserRecord[]): void {
+  /** What was told to give up since its shard stops, or goes elsewhere, has not failed. */
+  #noteFailure(records: readonly StoredUserRecord[], signal: AbortSignal): void {
+    if (signal.aborted && !isTimeout(signal)) return
     for (const record of records) {
       const history = this.#historyOf(record)
       if (records.length === 1) history.attempts++

@@ -5,12 +5,13 @@ import { type Fault, LEADER_PLACE } from './faults.ts'
 import { ForeignWorker } from './foreign-worker.ts'
 import { type KinesisService, SIDE_STREAM, STREAM } from './kinesis-service.ts'
 import type { Plan, ProducerPlan, WorkerPlan } from './plan.ts'
-import { EPOCH_MS, SimulatedProcess } from './process.ts'
+import { EPOCH_MS, RESETTER, SimulatedProcess } from './process.ts'
 import type { HandlingFate, Policy, ProcessingWitness } from './processing-witness.ts'
 import { ProducerWitness } from './producer-witness.ts'
 import type { FleetChange } from './promptness.ts'
 import { between, type Randomness } from './randomness.ts'
 import { SimulatedProducer } from './simulated-producer.ts'
+import { resetApplication } from './simulated-reset.ts'
 import { type FleetMember, SimulatedWorker } from './simulated-worker.ts'
 import { LEADER_KEY } from './table-requests.ts'
 import type { Trace } from './trace.ts'
@@ -61,6 +62,9 @@ export class Programs {
   /** Of every worker that there was. */
   readonly #witnesses = new WeakMap<SimulatedProcess, ProcessingWitness>()
   readonly #handled = new Map<HandlingFate, number>()
+  /** Workers that are to start when a reset is over; undefined if none is under way. */
+  #heldBack: (() => void)[] | undefined
+  #resets = 0
   #isCalm = false
 
   constructor(options: ProgramsOptions) {
@@ -131,12 +135,41 @@ export class Programs {
     }
   }
 
-  hold({ place, share, forMs }: Extract<Fault, { kind: 'hold' }>): void {
+  hold({ place, share, forMs, isInHandler }: Extract<Fault, { kind: 'hold' }>): void {
     const program = this.#programAt(place)
-    if (program === undefined || !isWorker(program) || program.isClosing) return
-    program.process.enter(() => {
+    if (!(program instanceof SimulatedWorker) || program.isClosing) return
+    const hold = (): void => {
       const goOn = program.hold(share)
       this.#options.time.after(forMs, () => program.process.enter(goOn))
+    }
+    program.process.enter(() => (isInHandler ? program.inNextHandler(hold) : hold()))
+  }
+
+  /** Nobody starts meanwhile. */
+  reset(fault: Extract<Fault, { kind: 'reset' }>): void {
+    if (this.#heldBack !== undefined) return
+    const heldBack: (() => void)[] = []
+    this.#heldBack = heldBack
+    const done = this.#reset(fault).then(() => {
+      this.#leaving.delete(done)
+      this.#heldBack = undefined
+      for (const start of heldBack) start()
+    })
+    this.#leaving.add(done)
+  }
+
+  async #reset(fault: Extract<Fault, { kind: 'reset' }>): Promise<void> {
+    const others = new Set(this.#leaving)
+    for (const place of this.#workers.keys()) {
+      this.leave({ kind: 'leave', atMs: 0, place, restartMs: 0, keepsName: true })
+    }
+    await Promise.all([...this.#leaving].filter((left) => !others.has(left)))
+    const { plan } = this.#options
+    const process = this.#newProcess(`${RESETTER}${++this.#resets}`)
+    await resetApplication(process, fault, {
+      ...this.#options,
+      failoverTime: plan.failoverTime,
+      selection: selectionOf(plan, this.#options.streams),
     })
   }
 
@@ -234,6 +267,10 @@ export class Programs {
   }
 
   #startWorker(plan: WorkerPlan, workerId: string): void {
+    if (this.#heldBack !== undefined) {
+      this.#heldBack.push(() => this.#startWorker(plan, workerId))
+      return
+    }
     const place = this.#workers.get(plan.place)!
     const process = this.#newProcess(`${workerId}#${++place.starts}`)
     const worker = plan.isForeign

@@ -44,9 +44,15 @@ export interface HandlerSurroundings {
 /** What one program does with records, dead letters, and the turns in the life of a shard. */
 export class SimulatedHandlers {
   readonly #surroundings: HandlerSurroundings
+  #inNext: (() => void) | undefined
 
   constructor(surroundings: HandlerSurroundings) {
     this.#surroundings = surroundings
+  }
+
+  /** Something that happens in the next handler that is called. */
+  inNext(act: () => void): void {
+    this.#inNext = act
   }
 
   /** Some records take no time, some a while; some are disturbed. */
@@ -56,6 +62,8 @@ export class SimulatedHandlers {
     trace.add(process.name, `handles ${records.map(placeOf).join(', ')}`)
     const call = witness.called(records, context)
     if (call === undefined) return undefined
+    this.#inNext?.()
+    this.#inNext = undefined
     this.#name(records, context)
     const trouble =
       disturbances.trouble('handlers', random) ?? (records.some(({ data }) => this.#fails(data)) ? 'throw' : undefined)

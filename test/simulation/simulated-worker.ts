@@ -21,6 +21,9 @@ const MAX_ANSWER_BYTES = 10 * 2 ** 20
 /** Events that say that records of a shard may have expired unread. */
 const EXPIRY: ReadonlySet<ConsumerEvent['type']> = new Set(['recordsExpired', 'checkpointExpired', 'shardGone'])
 
+/** Events after which a shard may be another worker's. */
+const GIVEN_UP: ReadonlySet<ConsumerEvent['type']> = new Set(['leaseLost', 'leaseReleased', 'leaseHandedOff'])
+
 export interface WorkerSurroundings {
   readonly kinesis: KinesisService
   readonly dynamodb: DynamoDBService
@@ -57,11 +60,9 @@ export interface FleetMember {
   readonly isLeader: boolean
   /** Bytes beyond what it may hold. */
   readonly excessBytes: number
-  /** Undefined for one that isn't ours. */
-  readonly processing: ProcessingWitness | undefined
+  /** What it says of itself and isn't so. */
+  readonly wrongStatus: string | undefined
   close(): Promise<void>
-  /** Pauses all its shards, or so many of them; the returned function has them go on. */
-  hold(share: number): () => void
 }
 
 /** A program that consumes the stream as one worker of the application. */
@@ -73,7 +74,7 @@ export class SimulatedWorker implements FleetMember {
   readonly #surroundings: WorkerSurroundings
   readonly #handlers: SimulatedHandlers
   readonly #consumer: Consumer<string | undefined>
-  /** Of each lease that is held: aborted when it is lost. */
+  /** Of each lease that is held: aborted when it isn't any more. */
   readonly #losses = new Map<string, AbortController>()
   #isClosing = false
   #isOver = false
@@ -131,11 +132,30 @@ export class SimulatedWorker implements FleetMember {
     return held - MAX_BUFFERED_BYTES - mayComeBytes
   }
 
+  get wrongStatus(): string | undefined {
+    const { shards, healthy } = this.#consumer.status()
+    for (const shard of shards) {
+      const { state, paused, bufferedBytes } = shard
+      const { isStopped, isPaused } = this.processing.lifeOf(shard)
+      if (paused !== isPaused) return `${shard.shardId} is ${paused ? '' : 'not '}paused`
+      if (!isStopped || (state !== 'stopped' && state !== 'reading' && state !== 'ending')) continue
+      if (healthy) return `all is well, with ${shard.shardId} stopped`
+      if (state !== 'stopped' || bufferedBytes > 0) return `${shard.shardId} is ${state} with ${bufferedBytes} bytes`
+    }
+    return undefined
+  }
+
   close(): Promise<void> {
     this.#isClosing = true
     return this.#consumer.close()
   }
 
+  /** Something that its handler does when it is called next. */
+  inNextHandler(act: () => void): void {
+    this.#handlers.inNext(act)
+  }
+
+  /** Pauses all its shards, or so many of them; the returned function has them go on. */
   hold(share: number): () => void {
     if (share === 1) {
       this.#consumer.pause()
@@ -209,7 +229,7 @@ export class SimulatedWorker implements FleetMember {
       streams.of(event.stream).leaseWitness.expiryTold(event.shardId)
     }
     if (event.type === 'leaseTaken') this.#losses.set(keyOf(event), new AbortController())
-    if (event.type === 'leaseLost') this.#losses.get(keyOf(event))?.abort()
+    if (GIVEN_UP.has(event.type) && 'shardId' in event) this.#losses.get(keyOf(event))?.abort()
   }
 
   #consume(): Promise<void> {
@@ -219,12 +239,15 @@ export class SimulatedWorker implements FleetMember {
       (name: Hook) =>
       (shard: { readonly stream: string; readonly shardId: string }, { signal }: { readonly signal: AbortSignal }) =>
         handlers.hook(name, shard, signal)
-    const hooks = hasHooks && {
-      onShardStart: hook('onShardStart'),
-      onShardEnd: hook('onShardEnd'),
-      onShardRelease: hook('onShardRelease'),
-      onLeaseLost: hook('onLeaseLost'),
-    }
+    // Where checkpoints are manual, the end of a shard needs somebody's word.
+    const hooks = !hasHooks
+      ? { onShardEnd: () => {} }
+      : {
+          onShardStart: hook('onShardStart'),
+          onShardEnd: hook('onShardEnd'),
+          onShardRelease: hook('onShardRelease'),
+          onLeaseLost: hook('onLeaseLost'),
+        }
     if (shape === 'records') return this.#loop()
     return this.#consumer.run(
       shape === 'eachRecord'

@@ -204,6 +204,20 @@ export class StoredStream {
     }
   }
 
+  /** The shard is to be read again, from its first record on or behind a position: what comes then counts as never handled. */
+  reopen(shard: StoredShard, after?: Position): void {
+    shard.done = 0
+    for (const line of shard.byKey.values()) line.done = 0
+    for (const record of shard.records) record.finished = after !== undefined && comparePositions(record, after) <= 0
+    shard.checkpointed = shard.records.filter(({ finished }) => finished).length
+  }
+
+  /** A shard, and all that have come of it. */
+  descendants(shard: StoredShard): StoredShard[] {
+    const children = [...this.#shards.values()].filter(({ parents }) => parents.includes(shard))
+    return [...new Set([shard, ...children.flatMap((child) => this.descendants(child))])]
+  }
+
   #isOpen(record: StoredUserRecord, nowMs: number): boolean {
     return !record.finished && !this.hasExpired(record, nowMs) && !this.isBeforeStart(record)
   }

@@ -101,6 +101,8 @@ export type Invariant =
   /** Nobody deregisters a consumer unasked. */
   | 'consumers stay registered'
   | 'memory is bounded'
+  /** A worker's status tells of shards that have stopped or are paused. */
+  | 'status says how it is'
   /** After the faults everything gets well: every shard owned once, evenly, and nothing left to handle. */
   | 'steady state'
   /** Where nobody dies and nothing fails, each record is handled once. */

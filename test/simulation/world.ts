@@ -246,6 +246,7 @@ export class World {
     }
     for (const fault of this.#plan.faults) this.#time.at(fault.atMs, () => this.#strike(fault))
     this.#checkMemory()
+    if (this.#plan.processing !== undefined) this.#checkStatus()
     this.#time.at(endOf(this.#plan), () => void this.#recover())
   }
 
@@ -291,6 +292,9 @@ export class World {
       case 'hold':
         this.#programs.hold(fault)
         break
+      case 'reset':
+        this.#programs.reset(fault)
+        break
       case 'damaged':
         this.#kinesis.damage(fault.count)
         break
@@ -308,6 +312,7 @@ export class World {
     if (key === LEADER_KEY) this.#tableWatch.lockWritten(after)
     if (!isLeaseKey(key)) return
     const { stream, shardId } = placeOfLease(key)
+    if (writer !== undefined) this.#programs.witnessOf(writer)?.wrote(stream, shardId)
     this.#streams.of(stream).leaseWitness.written({ ...write, key: shardId })
     this.#itemWitness.written(write)
     this.#tableWatch.leaseWritten(write)
@@ -365,6 +370,14 @@ export class World {
       }
     }
     this.#time.after(LOOK_MS, () => this.#checkMemory())
+  }
+
+  #checkStatus(): void {
+    for (const worker of this.#programs.workers) {
+      if (worker.process.isStopped || worker.wrongStatus === undefined) continue
+      this.#object('status says how it is', `${worker.process.name} says: ${worker.wrongStatus}`)
+    }
+    this.#time.after(LOOK_MS, () => this.#checkStatus())
   }
 
   #object(invariant: Invariant, message: string): void {

@@ -79,6 +79,8 @@ export class Consumer<Value = undefined> {
   #running: Promise<void> | undefined
   /** What resets or deregisters. */
   #isBusy = false
+  /** `close()` has been called. */
+  #isClosing = false
   #isOver = false
 
   /** @throws {OptionError} for an option that is unknown, missing, or not what it must be */
@@ -93,13 +95,14 @@ export class Consumer<Value = undefined> {
    *
    * @throws {OptionError} for what it doesn't know
    * @throws {ConsumerError} `ERR_STREAM`, `ERR_TABLE`, `ERR_CONSUMER` or `ERR_ACCESS` for what trying again can't mend; `ERR_STOPPED` if a
-   *   shard has stopped and `onStop` is `exit`; `ERR_STATE` if it runs or ran before, or another worker has started under its `workerId`
+   *   shard has stopped and `onStop` is `exit`; `ERR_STATE` if it runs or ran before, another worker has started under its `workerId`, or with
+   *   `checkpointing: 'manual'` there is no `onShardEnd`
    *
    * @example
    * await consumer.run({ eachBatch: (records) => insertAll(records.map((record) => record.json())), maxRecords: 200, maxWaitMs: 1_000 })
    */
   async run(handlers: Handlers<Value>): Promise<void> {
-    checkHandlers(handlers)
+    checkHandlers(handlers, this.#options.checkpointing)
     await this.#begin(handlers, this.#options)
   }
 
@@ -107,7 +110,7 @@ export class Consumer<Value = undefined> {
    * The records, one after the other, for a loop: the one in hand is finished when the loop asks for the next. Of a shard one at a time,
    * with a turn for each shard; for more at once there is {@link run}. The consumer runs as long as the loop does: leaving it
    * (`break`, `return`, `throw`) closes the consumer, and the record in hand comes again elsewhere; {@link close} ends it.
-   * `concurrency`, `ordering` and retries have no say here.
+   * `concurrency`, `ordering`, `handlerTimeoutMs` and retries have no say here.
    *
    * @param options.signal aborting it is the same as {@link close}
    * @throws what {@link run} rejects with, from `next()`; {@link ConsumerError} `ERR_STATE` with `checkpointing: 'manual'`
@@ -126,7 +129,12 @@ export class Consumer<Value = undefined> {
         "records() makes checkpoints of what the loop has moved on from: expected checkpointing 'automatic', got 'manual'.",
       )
     }
-    const options: ResolvedOptions = { ...this.#options, concurrency: 1, ordering: 'shard' }
+    const options: ResolvedOptions = {
+      ...this.#options,
+      concurrency: 1,
+      ordering: 'shard',
+      handlerTimeoutMs: undefined,
+    }
     return new RecordIterator(
       new RecordStream<Value>({
         run: (eachRecord) => this.#begin({ eachRecord, signal }, options),
@@ -147,7 +155,8 @@ export class Consumer<Value = undefined> {
    * @param options.signal aborted: wait for handlers no longer
    */
   async close({ signal }: { readonly signal?: AbortSignal } = {}): Promise<void> {
-    if (this.#closing.signal.aborted && !this.#isOver) this.#hurry.abort()
+    if (this.#isClosing) this.#hurry.abort()
+    this.#isClosing = true
     const hurry = (): void => this.#hurry.abort()
     signal?.addEventListener('abort', hurry, { once: true })
     if (signal?.aborted) hurry()
@@ -192,7 +201,7 @@ export class Consumer<Value = undefined> {
    * await consumer.reset({ to: { timestamp: new Date('2026-03-01T06:00:00Z') } })
    */
   async reset(options: ResetOptions): Promise<ResetLease[]> {
-    checkResetOptions(options)
+    checkResetOptions(options, this.#options.clock)
     const telemetry = this.#telemetry
     return await this.#alone('reset()', options.signal, async (connections) => {
       const [table, streams] = [await connections.table(), await connections.streams(() => {})]

@@ -82,7 +82,7 @@ export function createFleet<Value>(
   let hasRead = false
   const isRefusalFinal = (): boolean => {
     // What could be read before, and one of several streams that may not be read, is no reason to stop reading the others.
-    hasRead ||= fleet.shards.some((shard) => shard.status().millisBehindLatest !== undefined)
+    hasRead ||= fleet.shards.some((shard) => shard.hasRead)
     return !streams.areSeveral && !hasRead
   }
   // By source, not by name: a stream that was made anew is another one.

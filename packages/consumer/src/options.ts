@@ -87,7 +87,10 @@ export interface ConsumerOptions<Value = undefined> {
   readonly maxLeases?: number | undefined
   /** Decides, on the worker that leads, which lease goes to whom. All workers should have the same. Default: {@link assignByCount}. */
   readonly assign?: Assign | undefined
-  /** How many handlers may run at once, over all shards of the worker; which of them side by side, `ordering` says. Default: 64. */
+  /**
+   * How many handlers may run at once, over all shards of the worker; which of them side by side, `ordering` says. A shard that is
+   * one of several leaves up to 8 places, a quarter at most, to the others. Default: 64.
+   */
   readonly concurrency?: number | undefined
   /**
    * What is handled one after the other: the records of a `key`, of which a shard has many side by side; those of a `shard`; or
@@ -101,14 +104,14 @@ export interface ConsumerOptions<Value = undefined> {
    */
   readonly codec?: Decoder<Value> | undefined
   /**
-   * How many times a record is tried, with a growing pause in between, before `failurePolicy` decides. Default: 10, which takes one
-   * to two minutes.
+   * How many times a record is tried, with a growing pause in between, before `failurePolicy` decides. Default: 10, which takes about
+   * 40 s, 81 s at most, besides the attempts themselves.
    */
   readonly maxAttempts?: number | undefined
   /** For how long after its first failure a record is tried again, in milliseconds, if `maxAttempts` leaves any. Default: no limit. */
   readonly maxAgeMs?: number | undefined
   /**
-   * How long one call of the handler may take, in milliseconds; then its signal is aborted, and its attempt has failed once it settles.
+   * How long one call of the handler, or of `deadLetter`, may take, in milliseconds; then its signal is aborted, and its attempt has failed once it settles.
    * One that doesn't heed its signal within `closeTimeout` has failed for good. Default: no limit.
    */
   readonly handlerTimeoutMs?: number | undefined
@@ -135,8 +138,8 @@ export interface ConsumerOptions<Value = undefined> {
   readonly stoppedRetryMs?: number | undefined
   /**
    * Whose word moves the checkpoint. `automatic`: a record counts once its handler is done. `manual`: the handler says
-   * `context.checkpoint(record)`, and what is written is the last such record with everything before it handled. Default:
-   * `automatic`.
+   * `context.checkpoint(record)`, and what is written is the last such record with everything before it handled; `run` needs the
+   * hook `onShardEnd` then, which has the word at the end of a shard. Default: `automatic`.
    */
   readonly checkpointing?: 'automatic' | 'manual' | undefined
   /**
@@ -306,7 +309,7 @@ export function resolveOptions<Value = undefined>(given: ConsumerOptions<Value>)
       codec: decoder,
       maxAttempts: integerFrom(1),
       maxAgeMs: numberFrom(0),
-      handlerTimeoutMs: numberFrom(1),
+      handlerTimeoutMs: numberFrom(1, 86_400_000),
       failurePolicy: oneOf('stop', 'deadLetter', 'skip'),
       deadLetter: func,
       onStop: oneOf('retry', 'exit'),

@@ -24,8 +24,17 @@ test.each([
   [{ eachBatch: () => {}, maxWaitMs: -1 }, 'option "maxWaitMs" must be'],
   [{ eachBatch: () => {}, signal: 'SIGTERM' }, 'option "signal" must be'],
 ])('%j is refused', async (handlers, message) => {
-  expect(() => checkHandlers(handlers as unknown as Handlers)).toThrow(message)
+  expect(() => checkHandlers(handlers as unknown as Handlers, 'automatic')).toThrow(message)
   await expect(new Consumer(given).run(handlers as unknown as Handlers)).rejects.toThrow(message)
+})
+
+test('with manual checkpoints there must be a hook that has the word at the end of a shard', async () => {
+  const manual = new Consumer({ ...given, checkpointing: 'manual' })
+  await expect(manual.run({ eachRecord: () => {} })).rejects.toMatchObject({
+    code: 'ERR_STATE',
+    message: expect.stringContaining('expects the hook onShardEnd'),
+  })
+  expect(() => checkHandlers({ eachRecord: () => {}, onShardEnd: () => {} }, 'manual')).not.toThrow()
 })
 
 test('a batch has its bounds by default; single records have none', () => {
@@ -55,10 +64,7 @@ test('the type of the value comes from the codec, without a word of it in the ha
     for await (const record of typed.records()) expectTypeOf(record.value).toEqualTypeOf<Delay>()
     await plain.run({ eachRecord: (record, { signal }) => expectTypeOf([record.value, signal]) })
     for await (const record of plain.records()) expectTypeOf(record.value).toEqualTypeOf<undefined>()
-    // @ts-expect-error one handler, not two
-    await plain.run({ eachRecord: () => {}, eachBatch: () => {} })
-    // @ts-expect-error bounds are of batches
-    await plain.run({ eachRecord: () => {}, maxBytes: 10 })
   }
+  expectTypeOf<{ eachRecord: () => void; eachBatch: () => void }>().not.toExtend<Handlers>()
   expect(uses).toBeTypeOf('function')
 })

@@ -32,14 +32,27 @@ export type Handlers<Value = undefined> = RecordHandlers<Value> | BatchHandlers<
 
 const HOOKS = { onShardStart: func, onShardEnd: func, onShardRelease: func, onLeaseLost: func }
 
-/** @throws {OptionError} for what `run` doesn't know; {@link ConsumerError} `ERR_STATE` unless there is exactly one handler */
-export function checkHandlers<Value>(handlers: Handlers<Value>): void {
+/**
+ * @throws {OptionError} for what `run` doesn't know; {@link ConsumerError} `ERR_STATE` unless there is exactly one handler, or if
+ *   checkpoints are manual and nothing says when a shard may be marked as finished
+ */
+export function checkHandlers<Value>(
+  handlers: Handlers<Value>,
+  checkpointing: 'automatic' | 'manual' = 'automatic',
+): void {
   const { eachRecord, eachBatch } = (handlers ?? {}) as { eachRecord?: unknown; eachBatch?: unknown }
   const given = [eachRecord, eachBatch].filter((handler) => handler !== undefined)
   if (given.length !== 1 || typeof given[0] !== 'function') {
     throw new ConsumerError(
       'ERR_STATE',
       'run() expects one handler: { eachRecord: (record, { signal }) => … } or { eachBatch: (records, { signal }) => … }.',
+    )
+  }
+  if (checkpointing === 'manual' && handlers.onShardEnd === undefined) {
+    throw new ConsumerError(
+      'ERR_STATE',
+      "With checkpointing: 'manual' run() expects the hook onShardEnd: when it is done, the shard is marked as finished, and nothing of it " +
+        'comes again. Write what was gathered there; if nothing ever is, give { onShardEnd: () => {} }.',
     )
   }
   const common = { ...HOOKS, signal: objectWith('addEventListener') }
@@ -53,7 +66,7 @@ export function checkHandlers<Value>(handlers: Handlers<Value>): void {
     eachRecord: () => undefined,
     maxRecords: integerFrom(1),
     maxBytes: integerFrom(1),
-    maxWaitMs: numberFrom(0),
+    maxWaitMs: numberFrom(0, 86_400_000),
   })
 }
 

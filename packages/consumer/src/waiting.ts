@@ -6,7 +6,9 @@ const OVER = 'over'
 /** Gives the work up, with an error that says so, if it isn't done after `ms`; `signal` tells it. */
 export async function within<T>(clock: Clock, ms: number, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
   const over = new AbortController()
-  const timer = pause(clock, ms, over.signal).then(() => over.abort(new Error(`not done within ${ms} ms`)))
+  const timer = pause(clock, ms, over.signal).then((passed) => {
+    if (passed) over.abort(new Error(`not done within ${ms} ms`))
+  })
   try {
     return await orAborted(work(over.signal), over.signal)
   } finally {

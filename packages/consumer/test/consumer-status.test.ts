@@ -13,6 +13,18 @@ describe('status', () => {
     expect(worker.consumer.status()).toMatchObject({ live: false, ready: false, healthy: false })
   })
 
+  test('a worker that takes long to close is live', async () => {
+    const life = new Life()
+    life.stage.kinesis.put('slow')
+    const worker = life.start({ closeTimeout: 60 * F })
+    await life.stage.until('it is handled', () => life.handled.length > 0)
+    const closed = worker.consumer.close()
+    await life.stage.clock.advance(30 * F)
+    expect(worker.consumer.status()).toMatchObject({ live: true, shards: [{ state: 'draining' }] })
+    life.slow.resolve()
+    await life.stage.done(closed)
+  })
+
   test('a shard that is far behind makes it unready, and so does a hook that keeps it from starting', async () => {
     const life = new Life()
     life.stage.kinesis.hook = (operation) =>

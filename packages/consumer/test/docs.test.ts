@@ -22,7 +22,7 @@ const PAGES = [
     'moving-from-the-kcl',
     'promises',
   ].map(inDocs),
-  ...['failures-of-handlers', 'replay', 'testing'].map(inDocs),
+  ...['failures-of-handlers', 'processing', 'replay', 'shard-life', 'stopped-shards', 'testing'].map(inDocs),
   ...['README', 'reading-without-leases', 'running-a-fleet', 'words'].map(inDocs),
 ]
 

@@ -375,6 +375,13 @@ describe('case 69', () => {
       expect(stage.lease(0).checkpoint).toEqual(END)
     }
   })
+
+  test('but where checkpoints are the handler’s own, run() wants the hook: the end is one that it must know of', async () => {
+    const stage = new ConsumerStage()
+    const worker = stage.start('worker', { eachRecord: () => undefined }, { checkpointing: 'manual' })
+    await stage.until('it is over', () => worker.isOver)
+    expect(worker.failure).toMatchObject({ code: 'ERR_STATE', message: expect.stringContaining('onShardEnd') })
+  })
 })
 
 describe('case 70', () => {

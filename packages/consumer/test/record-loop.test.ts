@@ -87,6 +87,21 @@ describe('records()', () => {
     expect(() => looping(1, { checkpointing: 'manual' }).worker.consumer.records()).toThrow("got 'manual'")
   })
 
+  test('a loop may take its time: handlerTimeoutMs is not for it', async () => {
+    const { life, worker } = looping(1, { handlerTimeoutMs: F, maxAttempts: 1, failurePolicy: 'skip' })
+    for (const text of ['1', '2']) life.stage.kinesis.put(text)
+    const taken: string[] = []
+    const loop = (async () => {
+      for await (const record of worker.consumer.records()) {
+        await life.stage.clock.sleep(10 * F)
+        if (taken.push(record.text()) === 2) break
+      }
+    })()
+    await life.stage.done(loop)
+    expect(taken).toEqual(['1', '2'])
+    expect(worker.told('recordSkipped')).toEqual([])
+  })
+
   test('a run that fails throws from next()', async () => {
     const { life, worker } = looping(1, { stream: 'nowhere' })
     const first = worker.consumer.records().next()

@@ -86,26 +86,29 @@ async function requestsOf(load: 'idle' | 'busy'): Promise<{ leader: Counts; foll
   const stop = new AbortController()
   const start = (workerId: string): { table: CountedTable; fleet: Fleet<ShardConsumer>; ended: Promise<void> } => {
     const table = new CountedTable(shared)
-    const { fleet } = createFleet({ eachRecord: () => {} }, {
-      table,
-      kinesis: streamOf(load),
-      streams: oneStream('orders', 'TRIM_HORIZON'),
-      options: resolveOptions({
-        application: 'shop',
-        stream: 'orders',
-        workerId,
-        idleTimeBetweenReads: 1_000,
-        clock,
-        random: seededRandom(workerId.charCodeAt(0)),
-        logger: silentLogger,
-      }),
-      telemetry: new Telemetry(silentLogger, undefined, {}),
-      factsOf: () => ({
-        known: () => 86_400_000,
-        ask: () => Promise.resolve(86_400_000),
-        placement: () => 'byKey',
-      }),
-    })
+    const { fleet } = createFleet(
+      { eachRecord: () => {} },
+      {
+        table,
+        kinesis: streamOf(load),
+        streams: oneStream('orders', 'TRIM_HORIZON'),
+        options: resolveOptions({
+          application: 'shop',
+          stream: 'orders',
+          workerId,
+          idleTimeBetweenReads: 1_000,
+          clock,
+          random: seededRandom(workerId.charCodeAt(0)),
+          logger: silentLogger,
+        }),
+        telemetry: new Telemetry(silentLogger, undefined, {}),
+        factsOf: () => ({
+          known: () => 86_400_000,
+          ask: () => Promise.resolve(86_400_000),
+          placement: () => 'byKey',
+        }),
+      },
+    )
     return { table, fleet, ended: fleet.run(stop.signal).then(() => fleet.stop()) }
   }
   const leader = start('a')

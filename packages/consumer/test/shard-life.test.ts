@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { F } from './consumer-stage.ts'
+import type { Handlers } from '../src/run-options.ts'
+import { ConsumerStage, F } from './consumer-stage.ts'
 import { CLOSE_MS, durationOf, keyIn, Life, never, status } from './life.ts'
 import { shardIdOf } from './modelled-kinesis.ts'
 
@@ -142,12 +143,28 @@ describe('a stopped shard', () => {
     for (const text of ['slow', 'bad']) life.stage.kinesis.put(text)
     const worker = life.start()
     await life.stopped(worker)
+    expect(worker.consumer.status()).toMatchObject({ healthy: false, shards: [{ stopped: { attempts: 1 } }] })
     await life.stage.clock.advance(CLOSE_MS - 500)
-    expect([life.aborted, worker.told('shardStopped')]).toEqual([[], []])
+    expect(life.aborted).toEqual([])
+    expect(status(worker)!.bufferedBytes).toBeGreaterThan(0)
     await life.stage.clock.advance(F)
     expect(life.aborted).toEqual(['ERR_STOPPED'])
-    expect(worker.told('shardStopped')).toHaveLength(1)
     expect(status(worker)!.bufferedBytes).toBe(0)
+    expect(worker.told('shardStopped')).toHaveLength(1)
+  })
+
+  test('that is resumed while it waits for what runs is tried again right after', async () => {
+    const life = new Life()
+    for (const text of ['slow', 'bad']) life.stage.kinesis.put(text)
+    const worker = life.start()
+    await life.stopped(worker)
+    worker.consumer.resume()
+    await life.stage.clock.advance(100)
+    expect(life.handled).toEqual(['slow', 'bad'])
+    life.slow.resolve()
+    life.isMended = true
+    await life.stage.clock.advance(400)
+    expect(life.handled).toEqual(['slow', 'bad', 'bad'])
   })
 
   test('that is asked to stop while it waits for what runs finishes that first', async () => {
@@ -215,6 +232,22 @@ describe('paused', () => {
     worker.consumer.resume()
     await life.stage.clock.advance(F)
     expect(life.handled.toSorted()).toEqual(['bad', 'bad', 'new', 'slow'])
+  })
+
+  test('by a handler, nothing more is begun at once', async () => {
+    const stage = new ConsumerStage()
+    const handled: string[] = []
+    for (let number = 0; number < 20; number++) stage.kinesis.put(String(number))
+    const worker = stage.start('worker', {
+      eachRecord: (record) => {
+        if (handled.push(record.text()) === 3) worker.consumer.pause()
+      },
+    })
+    await stage.clock.advance(3 * F)
+    expect(handled).toEqual(['0', '1', '2'])
+    worker.consumer.resume()
+    await stage.clock.advance(F)
+    expect(handled).toHaveLength(20)
   })
 
   test('one shard, others go on; and one that is taken up later', async () => {
@@ -303,6 +336,21 @@ describe('what hangs', () => {
     expect([life.aborted, worker.isOver]).toEqual([[], false])
     expect(await durationOf(life, Promise.all([closed, worker.consumer.close()]))).toBeLessThan(700)
     expect(life.aborted).toEqual(['ERR_CLOSED'])
+  })
+
+  test('is not aborted by the first close() after the signal of run()', async () => {
+    const life = new Life()
+    life.stage.kinesis.put('slow')
+    const stop = new AbortController()
+    const worker = life.stage.create('worker', { closeTimeout: 60 * F })
+    worker.run({ ...life.handlers, signal: stop.signal } as Handlers)
+    await life.stage.until('it is handled', () => life.handled.length > 0)
+    stop.abort()
+    const closed = worker.consumer.close()
+    await life.stage.clock.advance(5 * F)
+    expect([life.aborted, worker.isOver]).toEqual([[], false])
+    life.slow.resolve()
+    expect(await durationOf(life, closed)).toBeLessThan(100)
   })
 
   test('in the hook of a lost lease does not hang close()', async () => {

@@ -1,7 +1,7 @@
 import { hashKeyTopOf } from './hash-key.ts'
 
-/** How many keys are kept at most, of how many bytes each: together about 8 MiB. */
-const MAX_KEYS = 65_536
+/** How many keys are kept at most, of how many bytes each: together about 4 MiB. */
+const MAX_KEYS = 32_768
 const MAX_LENGTH = 64
 /** FNV-1a of 32 bits. */
 const HASH_OFFSET = 0x811c9dc5 | 0
@@ -9,11 +9,13 @@ const HASH_PRIME = 0x01000193
 /** An entry of the index: the number of the key + 1, and above it bits of the key's hash; 0: none. */
 const NUMBER_BITS = 17
 const NUMBER_MASK = 2 ** NUMBER_BITS - 1
+/** Of so many unknown keys one is kept when it is full. */
+const KEPT_OF = 16
 
 /**
  * Knows partition keys that come again and again, by their bytes: their text, always as the same string, which makes maps of keys faster, and
- * {@link hashKeyTopOf} of it. Grows with the keys, for what matters is that it stays in the processor's cache. When it is full, a key has to come a
- * second time with no other for its place in between to take the place of another: so keys that never come again cost little more than they must.
+ * {@link hashKeyTopOf} of it. Grows with the keys, for what matters is that it stays in the processor's cache. When it is full, one of so many
+ * keys that it doesn't know takes the place of the oldest: soon that is one that comes often, and keys that never come again cost little more than they must.
  */
 export class SeenKeys {
   /** Of the key that was read last, where {@link read} was asked for it. */
@@ -25,9 +27,8 @@ export class SeenKeys {
   /** In pairs: a key is in one of the two places of its hash. Four places a key, so that few keys find both taken. */
   #index = new Int32Array(1024)
   #pairMask = 511
-  /** By pair, the hash of the key that came last and wasn't kept. */
-  #lastHashes = new Int32Array(512)
   #nextToGo = 0
+  #unknown = 0
 
   /**
    * The text in UTF-8 at these bytes; what isn't UTF-8 becomes U+FFFD.
@@ -45,7 +46,7 @@ export class SeenKeys {
     const other = this.#index[place + 1]!
     if (this.#isOf(other, hash, bytes, start, end)) return this.#readKept(other)
     const text = this.#readNew(bytes, start, end, needsTop)
-    if (this.#isToBeKept(hash) && text.length === end - start && isAscii(text)) this.#keep(text, hash)
+    if (this.#isToBeKept() && text.length === end - start && isAscii(text)) this.#keep(text, hash)
     return text
   }
 
@@ -69,12 +70,8 @@ export class SeenKeys {
     return text
   }
 
-  #isToBeKept(hash: number): boolean {
-    if (this.#keys.length < MAX_KEYS) return true
-    const pair = hash & this.#pairMask
-    if (this.#lastHashes[pair] === hash) return true
-    this.#lastHashes[pair] = hash
-    return false
+  #isToBeKept(): boolean {
+    return this.#keys.length < MAX_KEYS || this.#unknown++ % KEPT_OF === 0
   }
 
   #keep(text: string, hash: number): void {
@@ -111,7 +108,6 @@ export class SeenKeys {
     hashes.set(this.#hashes)
     this.#hashes = hashes
     this.#index = new Int32Array(4 * tops.length)
-    this.#lastHashes = new Int32Array(2 * tops.length)
     this.#pairMask = 2 * tops.length - 1
     for (let number = 0; number < this.#keys.length; number++) this.#enter(number)
   }

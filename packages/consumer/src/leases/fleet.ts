@@ -77,9 +77,13 @@ export class Fleet<Held extends HeldShard> {
     return this.#lookout.lock.held
   }
 
-  /** Its loops turn. Whether the table can be reached doesn't matter: to start the process anew wouldn't mend that. */
+  /**
+   * Its loops turn, or have ended since it leaves, for which there is a deadline. Whether the table can be reached doesn't matter: to
+   * start the process anew wouldn't mend that.
+   */
   get isLive(): boolean {
     const { clock, failoverTime } = this.#options
+    if (this.#stopping.signal.aborted) return true
     return clock.monotonicMs() <= Math.min(this.#beatDueMs, this.#lookDueMs) + failoverTime
   }
 

@@ -144,8 +144,15 @@ export function renew(
   }
 }
 
+export interface Announcement {
+  readonly position: Position
+  readonly state: Uint8Array | undefined
+  /** Only if it has moved. */
+  readonly checkpoint: Position | undefined
+}
+
 /** The first phase of a checkpoint in two: announces it, with a note for who has to finish what it is about. */
-export function prepare(lease: Lease, worker: string, position: Position, state: Uint8Array | undefined): ItemChange {
+export function prepare(lease: Lease, worker: string, { position, state, checkpoint }: Announcement): ItemChange {
   return {
     kind: 'lease',
     key: lease.leaseKey,
@@ -155,6 +162,7 @@ export function prepare(lease: Lease, worker: string, position: Position, state:
       pendingCheckpoint: { S: position.sequenceNumber },
       pendingCheckpointSubSequenceNumber: number(position.subSequenceNumber),
       ...(state && { pendingCheckpointState: { B: state } }),
+      ...(checkpoint && checkpointAttributes(checkpoint)),
     },
     ...(state === undefined && { remove: ['pendingCheckpointState'] }),
   }

@@ -1,12 +1,12 @@
 import { silentLogger } from '@shardwise/core'
 import { ManualClock, settle } from '@shardwise/core/testing'
-import { FULL_HASH_RANGE, TRIM_HORIZON } from '@shardwise/records'
+import { FULL_HASH_RANGE, type Position, TRIM_HORIZON } from '@shardwise/records'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { MemoryTable } from '../../test/memory-table.ts'
 import { beat } from '../../test/progress.ts'
 import { Telemetry } from '../telemetry/telemetry.ts'
 import { type Lease, leaseFromItem } from './lease.ts'
-import { assignTo, create, handOff } from './lease-changes.ts'
+import { assignTo, create, handOff, type Progress } from './lease-changes.ts'
 import { LeaseHolder, type LeaseHolderContext } from './lease-holder.ts'
 import type { Item, ItemChange } from './table.ts'
 
@@ -239,5 +239,59 @@ describe('at the end of its shard', () => {
     expect(table.lease).toMatchObject({ checkpoint: { sequenceNumber: 'SHARD_END' }, childShardIds: ['x', 'y'] })
     await clock.advance(5_000)
     expect(holder.lost.aborted).toBe(false)
+  })
+})
+
+describe('a checkpoint in two phases', () => {
+  const state = new Uint8Array([1, 2])
+  const pending = { ...at(9), state }
+  const progress = (checkpoint: Position): Progress => ({ checkpoint, throughputKBps: 0 })
+
+  test('is announced with its state, and who takes the lease over sees it until a checkpoint is written', async () => {
+    const holder = await hold()
+    expect(await holder.prepare(at(9), state)).toBe(true)
+    expect(holder.lease.pendingCheckpoint).toEqual(pending)
+    await holder.release(undefined, 'a')
+    const next = await hold()
+    expect(next.lease.pendingCheckpoint).toEqual(pending)
+    await next.renew(progress(at(3)))
+    expect(table.lease.pendingCheckpoint).toBeUndefined()
+    await next.close()
+  })
+
+  test('stays announced while its holder writes earlier ones, and goes with the one that reaches it', async () => {
+    const holder = await hold()
+    await holder.prepare(at(9), undefined)
+    await holder.renew(progress(at(8)))
+    expect(table.lease).toMatchObject({ checkpoint: at(8), pendingCheckpoint: { ...at(9), state: undefined } })
+    await holder.renew(progress(at(9)))
+    expect(table.lease.pendingCheckpoint).toBeUndefined()
+    await holder.close()
+  })
+
+  test('is announced together with the checkpoint that has been reached', async () => {
+    const holder = await hold()
+    const { counter } = holder.lease
+    await holder.prepare(at(9), state)
+    await holder.prepare(at(20), undefined, at(9))
+    expect(table.lease).toMatchObject({ checkpoint: at(9), pendingCheckpoint: at(20), counter: counter + 2 })
+    await holder.close()
+  })
+
+  test('stays announced in the last write too', async () => {
+    const holder = await hold()
+    await holder.prepare(at(9), state)
+    await holder.release(at(8))
+    expect(table.lease).toMatchObject({ owner: undefined, checkpoint: at(8), pendingCheckpoint: pending })
+  })
+
+  test('is written once when the answer is lost, and not at all when the lease is', async () => {
+    const holder = await hold()
+    table.faults = ['lost answer']
+    expect(await within(500, holder.prepare(at(9), state))).toBe(true)
+    expect(table.lease.pendingCheckpoint).toEqual(pending)
+    table.items.set(shardId, { ...table.items.get(shardId), leaseOwner: { S: 'b' }, leaseCounter: { N: '99' } })
+    expect(await within(500, holder.prepare(at(10), state))).toBe(false)
+    await holder.close()
   })
 })

@@ -102,10 +102,16 @@ export class LeaseHolder {
     )
   }
 
-  /** Announces a checkpoint. Resolves to false if the lease is lost. */
-  prepare(position: Position, state: Uint8Array | undefined): Promise<boolean> {
+  /**
+   * Announces a checkpoint. Resolves to false if the lease is lost.
+   *
+   * @param checkpoint what may be written as the checkpoint now: the same write has it
+   */
+  prepare(position: Position, state: Uint8Array | undefined, checkpoint?: Position | undefined): Promise<boolean> {
     this.#prepared = position
-    return this.#write((lease) => prepare(lease, this.#context.workerId, position, state))
+    return this.#write((lease) =>
+      prepare(lease, this.#context.workerId, { position, state, checkpoint: moved(lease, checkpoint) }),
+    )
   }
 
   /** Last write: to the next owner in a handoff, otherwise to the successor, or to nobody. */

@@ -67,6 +67,25 @@ test('a child is read when every parent is finished', async () => {
   expect(await (await tableOf(whole)).isReadable('shard-2')).toBe(true)
 })
 
+test('one that waits says for whom, its parents or what else is above it', async () => {
+  const { parents, table, finish } = await tableOf({
+    'shard-0': { hashRange: LOW },
+    'shard-1': { hashRange: HIGH, checkpoint: SHARD_END },
+    'shard-2': { parents: ['shard-0', 'shard-1'] },
+    'shard-4': { hashRange: LOW, parents: ['shard-3'] },
+  })
+  const waitingFor = async (key: string): Promise<readonly string[]> => {
+    const lease = leaseFromItem(table.items.get(key)!) as Lease
+    await parents.areFinished(lease)
+    return parents.waitingFor(lease)
+  }
+  expect(await waitingFor('shard-2')).toEqual(['shard-0'])
+  expect(await waitingFor('shard-4')).toEqual(['shard-0', 'shard-2'])
+  finish('shard-0')
+  expect(await waitingFor('shard-2')).toEqual([])
+  expect(await waitingFor('shard-4')).toEqual(['shard-2'])
+})
+
 test('one of the first leases of an application needs no look at the others', async () => {
   const { table, parents } = await tableOf({ 'shard-2': { parents: ['shard-1'] } })
   const scans: unknown[] = []

@@ -1,4 +1,4 @@
-import { boolean, checkOptions, nonEmptyString, type OptionCheck, OptionError } from '@shardwise/core'
+import { boolean, type Clock, checkOptions, nonEmptyString, type OptionCheck, OptionError } from '@shardwise/core'
 import type { Position } from '@shardwise/records'
 import { ConsumerError } from '../errors.ts'
 import { type StreamSource, streamName } from '../streams/stream-source.ts'
@@ -42,8 +42,11 @@ const shardIds: OptionCheck = (value) =>
     ? undefined
     : 'a list of at least one shard id'
 
+/** This machine's clock may be behind the service's. */
+const CLOCK_TOLERANCE_MS = 60_000
+
 /** @throws {OptionError} for an option that is unknown, missing, or not what it must be */
-export function checkResetOptions(given: ResetOptions): void {
+export function checkResetOptions(given: ResetOptions, clock: Clock): void {
   checkOptions<ResetOptions>(
     'reset',
     // A record has more than a position's fields.
@@ -58,6 +61,12 @@ export function checkResetOptions(given: ResetOptions): void {
     ['to'],
   )
   const { to, shards, stream } = given
+  if (typeof to === 'object' && 'timestamp' in to && Number(to.timestamp) > clock.wallMs() + CLOCK_TOLERANCE_MS) {
+    throw new OptionError(
+      'to',
+      `reset: option "to" must be a time that has come, got ${JSON.stringify(to.timestamp)}; numbers are milliseconds since 1970.`,
+    )
+  }
   if (!isShardPosition(to)) return
   const other = shards?.find((shardId) => shardId !== to.shardId)
   if (other !== undefined) {

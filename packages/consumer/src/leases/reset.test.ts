@@ -525,6 +525,9 @@ describe('options', () => {
     expect(await refused({ to: { shardId: 's', stream: 'a', ...at(7) }, stream: 'b' })).toMatch(
       /is of the stream "a", got "b"/,
     )
+    expect(await refused({ to: { timestamp: clock.wallMs() + 120_000 } })).toMatch(
+      /must be a time that has come, got \d+; numbers are milliseconds/,
+    )
     expect(table.writes).toBe(3)
   })
 

@@ -54,7 +54,7 @@ const FORMER = ['pendingCheckpoint', 'pendingCheckpointSubSequenceNumber', 'pend
  *   `ERR_RECORD` for a sequence number that isn't the shard's
  */
 export async function resetApplication(given: ResetOptions, parts: ResetParts): Promise<ResetLease[]> {
-  checkResetOptions(given)
+  checkResetOptions(given, parts.clock)
   const { signal = new AbortController().signal, force = false } = given
   const sources = chosenSources(given, parts.sources)
   signal.throwIfAborted()

@@ -60,3 +60,16 @@ test('an alarm that is set, or turned off, by one that rings counts', async () =
   await clock.advance(100)
   expect(rung).toEqual(['first', 'third'])
 })
+
+test('an alarm beyond what timers take sleeps as long as they can', () => {
+  const slept: number[] = []
+  const clock = {
+    monotonicMs: () => 0,
+    wallMs: () => 0,
+    sleep: (ms: number) => new Promise<void>(() => slept.push(ms)),
+  }
+  const alarms = new Alarms(clock)
+  alarms.set(Number.POSITIVE_INFINITY, () => {})
+  alarms.set(2 ** 40, () => {})
+  expect(slept).toEqual([2 ** 31 - 1, 2 ** 31 - 1])
+})

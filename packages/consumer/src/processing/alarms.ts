@@ -6,6 +6,9 @@ interface Alarm {
   isOff: boolean
 }
 
+/** The longest that timers take. */
+const MAX_SLEEP_MS = 2 ** 31 - 1
+
 /**
  * Any number of points in time with one sleep for all of them. Sleeps only while an alarm is set: a process that has none can
  * exit.
@@ -46,7 +49,8 @@ export class Alarms {
     this.#sleep?.over.abort('another alarm is earlier')
     const sleep = { untilMs, over: new AbortController() }
     this.#sleep = sleep
-    this.#clock.sleep(Math.max(0, untilMs - this.#clock.monotonicMs()), sleep.over.signal).then(
+    const ms = Math.min(Math.max(0, untilMs - this.#clock.monotonicMs()), MAX_SLEEP_MS)
+    this.#clock.sleep(ms, sleep.over.signal).then(
       () => {
         if (this.#sleep === sleep) this.#ringDue()
       },

@@ -47,6 +47,11 @@ export class Attempt implements HandlerContext {
     return async (record = this.#last, state = undefined) => this.#checkpoints().prepareCheckpoint(record!, state)
   }
 
+  /** The handler is to give up, or is waited for no longer. */
+  get isOver(): boolean {
+    return this.#reason !== undefined || this.#shard.signal.aborted
+  }
+
   /** Only of one that is timed. */
   abort(reason: unknown): void {
     this.#reason ??= reason

@@ -41,6 +41,7 @@ export class BatchWorks {
   get waitMs(): number | undefined {
     const [first] = this.#gathered
     if (first === undefined) return undefined
+    if (this.#intake.givesNoMore) return 0
     return Math.max(0, first.source.batch.cameAtMs + this.#options.maxWaitMs - this.#options.now())
   }
 
@@ -51,7 +52,7 @@ export class BatchWorks {
     if (this.#options.ordering === 'shard' && this.#lanes.busyKeys > 0) return undefined
     const isFull = this.#joinReady() || this.#joinNew()
     if (this.#gathered.length === 0) return undefined
-    return isFull || this.#intake.givesNoMore || this.waitMs === 0 ? this.#give() : undefined
+    return isFull || this.waitMs === 0 ? this.#give() : undefined
   }
 
   /** What is in a batch has been begun already. */
@@ -102,9 +103,9 @@ export class BatchWorks {
 
   /** Takes in what comes next in the shard. Answers whether the batch may take no more. */
   #joinNew(): boolean {
-    for (;;) {
+    while (!this.#isComplete()) {
       const record = this.#intake.next()
-      if (record === undefined) return this.#gathered.length >= this.#options.maxRecords
+      if (record === undefined) return false
       const next = singleWorkOf(record, this.#intake)
       const lane = laneOf(next, this.#options.ordering)
       if (lane !== undefined && this.#lanes.isBusy(lane)) {
@@ -118,14 +119,21 @@ export class BatchWorks {
         return true
       }
     }
+    return true
+  }
+
+  #isComplete(): boolean {
+    const [first] = this.#gathered
+    const { maxRecords, maxBytes } = this.#options
+    return (
+      first !== undefined && (this.#gathered.length >= maxRecords || this.#gatheredBytes >= maxBytes || isAlone(first))
+    )
   }
 
   #fits(next: SingleWork): boolean {
-    const [first] = this.#gathered
-    if (first === undefined) return true
-    const { maxRecords, maxBytes } = this.#options
-    if (isAlone(first) || isAlone(next) || this.#gathered.length >= maxRecords) return false
-    return this.#gatheredBytes + next.record.data.byteLength <= maxBytes
+    if (this.#gathered.length === 0) return true
+    if (this.#isComplete() || isAlone(next)) return false
+    return this.#gatheredBytes + next.record.data.byteLength <= this.#options.maxBytes
   }
 
   #join(next: SingleWork): void {

@@ -30,7 +30,8 @@ interface Letter {
 
 /** A record that is given up, for a `deadLetter` function to keep. */
 export type DeadLetter<Value = unknown> =
-  | (Letter & { readonly kind: 'record'; readonly record: ConsumerRecord<Value> })
+  /** `record.value` is undefined if it is the codec that refused it. */
+  | (Letter & { readonly kind: 'record'; readonly record: ConsumerRecord<Value | undefined> })
   /** An aggregate that is damaged inside: nobody can say which user records it held. */
   | (Letter & { readonly kind: 'undecodable' })
 

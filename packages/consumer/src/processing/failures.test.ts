@@ -163,20 +163,21 @@ test('a thenable that settles twice is finished once', async () => {
 describe('the policy stop', () => {
   test('begins nothing more of the shard, lets what runs settle, and tells once', async () => {
     const manual = new ManualHandler()
-    const { pool, clock } = poolOf(manual.eachRecord, { concurrency: 3, maxAttempts: 1 })
-    const shard = shardOf('s', ['a', 'b', 'c', 'd'])
+    const { pool, clock } = poolOf(manual.eachRecord, { concurrency: 4 })
+    const shard = shardOf('s', ['a', 'b', 'c', 'd', 'e'])
     pool.add(shard)
     await settle()
-    await manual.fail('s/b1', new Error('the first'))
+    await manual.fail('s/b1', new CodecError('the first'))
     await manual.fail('s/c2', new Error('the second'))
+    await manual.fail('s/d3', new CodecError('the third'))
     await manual.end('s/a0')
     await later(clock, 60_000)
     expect(shard.stops).toMatchObject([{ work: { record: { partitionKey: 'b' } }, error: { message: 'the first' } }])
-    expect(manual.begun).toEqual(['s/a0', 's/b1', 's/c2'])
+    expect(manual.begun).toEqual(['s/a0', 's/b1', 's/c2', 's/d3'])
     expect(shard.queue.checkpoint?.sequenceNumber).toBe('100')
     expect(shard.queue.runningHandlers).toBe(0)
-    expect(shard.eventsOf('handlerFailed').map(({ retryInMs }) => retryInMs)).toEqual([undefined, undefined])
-    expect(shard.queue.memory().tried.map(({ attempts }) => attempts)).toEqual([1, 1])
+    expect(shard.eventsOf('handlerFailed').map(({ retryInMs }) => retryInMs)).toEqual(Array(3).fill(undefined))
+    expect(shard.queue.memory().tried.map(({ attempts }) => attempts)).toEqual([1, 1, 1])
   })
 
   test('of a synchronous handler begins nothing after the record that failed', async () => {

@@ -12,7 +12,7 @@ import {
 } from './handling-events.ts'
 import type { PendingLetter, PoolMember } from './pool-member.ts'
 import { afterFailure, deadLetterBackoffMs } from './retry-policy.ts'
-import type { Work } from './work.ts'
+import type { Work, WorkQueue } from './work.ts'
 
 export interface FailuresOptions extends FailureOptions, DeadLetterSender {
   readonly clock: Clock
@@ -42,7 +42,7 @@ export class Failures {
     const { queue, signal, telemetry } = member.shard
     // What an aborted handler throws says nothing: the record isn't ours any more, and comes again elsewhere.
     if (signal.aborted) {
-      queue.failed(work)
+      uncounted(queue, work)
       return
     }
     const { clock, random } = this.#options
@@ -51,7 +51,8 @@ export class Failures {
     const ageMs = failedAtMs === undefined ? undefined : nowMs - failedAtMs
     const records = recordsOf(work).length
     const after = afterFailure({ attempt, records, ageMs, isFinal: isFinal(error), isHung }, this.#options, random)
-    telemetry.emit(handlerFailed(work, error, after.next === 'givenUp' ? undefined : after.inMs))
+    const isOver = after.next === 'givenUp' || member.isRemoved
+    telemetry.emit(handlerFailed(work, error, isOver ? undefined : after.inMs))
     work.failedAtMs ??= nowMs
     queue.failed(work)
     if (member.isRemoved) return
@@ -88,7 +89,7 @@ export class Failures {
   /** The dead letter couldn't be sent. */
   notSent(member: PoolMember, work: Work, pending: PendingLetter, error: unknown): void {
     const { queue, signal, telemetry } = member.shard
-    queue.failed(work)
+    uncounted(queue, work)
     if (signal.aborted) return
     pending.failures++
     const inMs = deadLetterBackoffMs(pending.failures, this.#options.random)
@@ -126,6 +127,12 @@ export class Failures {
     this.#pool.onStop(member)
     member.shard.onStop(work, error, attempts)
   }
+}
+
+/** It didn't end well, and was no attempt of the handler that counts. */
+export function uncounted(queue: WorkQueue, work: Work): void {
+  queue.failed(work)
+  work.attempt--
 }
 
 /** Whether it is about what the data is, which doesn't change. */

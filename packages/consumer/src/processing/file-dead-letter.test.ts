@@ -1,7 +1,7 @@
-import { appendFile, mkdir, mkdtemp, readFile, rename, rm } from 'node:fs/promises'
+import { appendFile, type FileHandle, mkdir, mkdtemp, open, readFile, rename, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { ConsumerRecord } from './consumer-record.ts'
 import { type DeadLetter, deadLetterOf } from './dead-letter.ts'
 import { fileDeadLetter } from './file-dead-letter.ts'
@@ -73,6 +73,21 @@ test('letters that come at once are all there, each resolved when it is', async 
   )
   const got = (await linesOf(path)).map(({ data }) => Buffer.from(String(data), 'base64').toString())
   expect(got).toEqual(texts)
+})
+
+test('a letter is on the disk, and so is the name of a new file, before it counts', async () => {
+  const path = join(directory, 'letters.ndjson')
+  const handle = await open(directory, 'r')
+  const sync = vi.spyOn(Object.getPrototypeOf(handle) as FileHandle, 'sync')
+  await handle.close()
+  const send = fileDeadLetter(path)
+  await send(letterOf('1'), context)
+  expect(sync).toHaveBeenCalledTimes(2)
+  await send(letterOf('2'), context)
+  expect(sync).toHaveBeenCalledTimes(3)
+  sync.mockRejectedValueOnce(new Error('disk gone'))
+  await expect(send(letterOf('3'), context)).rejects.toThrow('disk gone')
+  sync.mockRestore()
 })
 
 test('half a line, left by a crash, spoils none of those after it', async () => {

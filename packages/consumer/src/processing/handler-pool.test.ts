@@ -1,7 +1,11 @@
 import { systemClock } from '@shardwise/core'
 import { settle } from '@shardwise/core/testing'
 import { describe, expect, test } from 'vitest'
-import { ManualHandler, poolOf, shardOf } from '../../test/pool-stage.ts'
+import { ManualHandler, poolOf, type StageShard, shardOf } from '../../test/pool-stage.ts'
+import type { StreamMeasures } from '../telemetry/stream-meter.ts'
+import { type Handler, handlerOf } from './handler.ts'
+import type { PoolShard } from './handler-pool.ts'
+import type { EachBatch } from './handlers.ts'
 
 const many = (count: number, key: (index: number) => string): string[] =>
   Array.from({ length: count }, (_, index) => key(index))
@@ -93,6 +97,17 @@ describe('places', () => {
     expect(other.queue.empty).toBe(true)
   })
 
+  test('of very many shards those that wait longest come first, and none is left out', async () => {
+    const manual = new ManualHandler()
+    const { pool } = poolOf(manual.eachRecord, { concurrency: 250 })
+    const shards = many(100, (index) => `s${index}`).map((shardId) => shardOf(shardId, many(3, String)))
+    for (const shard of shards) pool.add(shard)
+    await settle()
+    expect(manual.begun).toHaveLength(250)
+    const counts = shards.map((_, index) => manual.begun.filter((name) => name.startsWith(`s${index}/`)).length)
+    expect([Math.min(...counts), Math.max(...counts)]).toEqual([2, 3])
+  })
+
   test('a thousand idle shards are not asked again while one is busy', async () => {
     const { pool } = poolOf(async () => {})
     let asked = 0
@@ -148,18 +163,61 @@ test('what resolves after its signal was aborted does not count as finished: it 
   expect(shard.queue.runningHandlers).toBe(0)
 })
 
-test('nothing begins for a lease that no longer holds, and it goes on at any turn once it may', async () => {
+test('nothing begins for a lease that no longer holds, and it goes on when it is woken, or a while after it may again', async () => {
+  const manual = new ManualHandler()
+  const { pool, clock } = poolOf(manual.eachRecord)
+  const [barred, other] = [shardOf('s', ['a', 'b']), shardOf('t', [])]
+  const mayRun: boolean[] = []
+  pool.add({ ...barred, mayRun: () => mayRun.push(barred.held) > 0 && barred.held })
+  pool.add(other)
+  barred.held = false
+  await settle()
+  expect(manual.begun).toEqual([])
+  for (let turn = 0; turn < 5; turn++) {
+    pool.wake(other)
+    await settle()
+  }
+  // Not at every turn: there may be many.
+  expect(mayRun.length).toBeLessThanOrEqual(2)
+  barred.held = true
+  await clock.advance(100)
+  pool.wake(other)
+  await settle()
+  expect(manual.begun).toEqual(['s/a0', 's/b1'])
+})
+
+test('a shard that is woken goes on, whatever it was barred for', async () => {
   const manual = new ManualHandler()
   const { pool } = poolOf(manual.eachRecord)
   const barred = shardOf('s', ['a'])
   barred.held = false
   pool.add(barred)
   await settle()
-  expect(manual.begun).toEqual([])
   barred.held = true
-  pool.add(shardOf('t', []))
+  pool.wake(barred)
   await settle()
   expect(manual.begun).toEqual(['s/a0'])
+})
+
+test('a shard that is barred by its own handler begins nothing more until it may run again', async () => {
+  const got: string[] = []
+  const { pool } = poolOf((record) => {
+    got.push(record.text())
+    if (record.text() !== '2') return
+    shard.held = false
+    pool.bar(shard)
+  })
+  const shard = shardOf(
+    's',
+    many(10, () => 'a'),
+  )
+  pool.add(shard)
+  await settle()
+  expect(got).toEqual(['0', '1', '2'])
+  shard.held = true
+  pool.wake(shard)
+  await settle()
+  expect(got).toHaveLength(10)
 })
 
 test('a record after which the lease is lost is the last: the clock is asked after each', async () => {
@@ -256,6 +314,77 @@ test('the event loop gets a turn at least every ten milliseconds of work', async
   }
   expect(Math.max(...turns)).toBeLessThanOrEqual(10)
   expect(turns.reduce((sum, count) => sum + count)).toBe(100)
+})
+
+describe('a batch that is not full', () => {
+  const batchesOf = (): { readonly got: string[]; readonly handler: Handler } => {
+    const got: string[] = []
+    const eachBatch: EachBatch = (records) => got.push(records.map((record) => record.text()).join(','))
+    return { got, handler: handlerOf({ eachBatch }, undefined) }
+  }
+  const batch = { maxRecords: 3, maxBytes: 2 ** 20, maxWaitMs: 100 }
+
+  test('goes when its time has come, and a full one at once', async () => {
+    const { got, handler } = batchesOf()
+    const { pool, clock } = poolOf(handler)
+    const shard = shardOf('s', ['a', 'b', 'c', 'd'], { batch, now: () => clock.monotonicMs() })
+    pool.add(shard)
+    await settle()
+    expect(got).toEqual(['0,1,2'])
+    await clock.advance(60)
+    shard.push('e')
+    pool.wake(shard)
+    await clock.advance(39)
+    expect(got).toEqual(['0,1,2'])
+    await clock.advance(1)
+    await settle()
+    expect(got).toEqual(['0,1,2', '3,4'])
+    expect(clock.sleeping).toBe(0)
+    shard.push('f')
+    pool.wake(shard)
+    await clock.advance(100)
+    await settle()
+    expect(got).toEqual(['0,1,2', '3,4', '5'])
+  })
+
+  test('does not keep the process once its shard is removed', async () => {
+    const { got, handler } = batchesOf()
+    const { pool, clock } = poolOf(handler)
+    const shard = shardOf('s', ['a'], { batch, now: () => clock.monotonicMs() })
+    pool.add(shard)
+    await settle()
+    expect(clock.sleeping).toBe(1)
+    pool.remove(shard)
+    expect(clock.sleeping).toBe(0)
+    await clock.advance(1_000)
+    expect(got).toEqual([])
+  })
+})
+
+describe('the time of the handler', () => {
+  const measured = (shard: StageShard): { readonly shard: PoolShard; readonly times: number[] } => {
+    const times: number[] = []
+    const measures = { handlerCalled: (_: string, ms: number) => times.push(ms) } as Partial<StreamMeasures>
+    return { shard: { ...shard, telemetry: { ...shard.telemetry, measures: measures as StreamMeasures } }, times }
+  }
+
+  test('is measured for one in a run of records, until it has settled', async () => {
+    const { pool, clock } = poolOf(() => clock.sleep(30))
+    const { shard, times } = measured(shardOf('s', ['a', 'b', 'c']))
+    pool.add(shard)
+    await clock.advance(100)
+    expect(times).toEqual([30])
+  })
+
+  test('is measured for every batch', async () => {
+    const handler = handlerOf({ eachBatch: () => {} }, undefined)
+    const { pool } = poolOf(handler)
+    const batch = { maxRecords: 1, maxBytes: 2 ** 20, maxWaitMs: 0 }
+    const { shard, times } = measured(shardOf('s', ['a', 'b', 'c'], { batch }))
+    pool.add(shard)
+    await settle()
+    expect(times).toEqual([0, 0, 0])
+  })
 })
 
 test('the record of the last call, and the name of the handler, can be asked for', async () => {

@@ -134,6 +134,36 @@ test('a handler is not called if the lease was lost while its record was decoded
   expect(shard.queue.empty).toBe(true)
 })
 
+test('a handler is not called for an attempt that was given up while its record was decoded, be it settled late or never', async () => {
+  const decoded: PromiseWithResolvers<string>[] = []
+  const got: string[] = []
+  const handler = handlerOf<string>(
+    { eachRecord: ({ value }) => got.push(value) },
+    {
+      decode: () => {
+        decoded.push(Promise.withResolvers<string>())
+        return decoded.at(-1)!.promise
+      },
+    },
+  )
+  const options = { handlerTimeoutMs: 500, closeTimeout: 1_000, failurePolicy: 'skip', maxAttempts: 1 } as const
+  const { pool, clock } = poolOf(handler, options)
+  const shard = shardOf('s', ['a', 'a', 'a'])
+  pool.add(shard)
+  await clock.advance(600)
+  decoded[0]!.resolve('after its time')
+  await settle()
+  expect(shard.eventsOf('handlerFailed')).toMatchObject([{ error: { code: 'ERR_HANDLER_TIMEOUT' } }])
+  await clock.advance(1_500)
+  await settle()
+  expect(shard.eventsOf('recordSkipped')).toHaveLength(2)
+  decoded[1]!.resolve('after it was abandoned')
+  decoded[2]!.resolve('in time')
+  await settle()
+  expect(got).toEqual(['in time'])
+  expect(shard.queue.empty).toBe(true)
+})
+
 test('a handler is named by its kind and its own name', () => {
   const names = [
     handlerOf({ eachRecord: () => {} }, undefined),

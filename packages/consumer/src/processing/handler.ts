@@ -1,6 +1,7 @@
 import { type Decoder, decoderOf, type TraceContext } from '@shardwise/core'
+import type { Attempt } from './attempt.ts'
 import { type ConsumerRecord, setValue } from './consumer-record.ts'
-import type { EachBatch, EachRecord, HandlerContext } from './handlers.ts'
+import type { EachBatch, EachRecord } from './handlers.ts'
 import type { Work } from './work.ts'
 
 /** What is called with a work: one of the two kinds of handlers. */
@@ -8,10 +9,10 @@ export interface Handler {
   /** For people: the kind of handler, and the function's own name. */
   readonly name: string
   /**
-   * Done when it returns, or when its promise resolves. Rejects with {@link NOT_CALLED} if what had to be awaited before took so long that `mayCall`
-   * no longer holds.
+   * Done when it returns, or when its promise resolves. Rejects with {@link NOT_CALLED} if what had to be awaited before took so long that the
+   * attempt is over, or `mayCall` no longer holds.
    */
-  readonly call: (work: Work, context: HandlerContext, mayCall: () => boolean) => unknown
+  readonly call: (work: Work, context: Attempt, mayCall: () => boolean) => unknown
   /** The span that a record's data was put in, where the codec tells. */
   readonly contextOf?: ((data: Uint8Array) => TraceContext | undefined) | undefined
 }
@@ -20,7 +21,7 @@ export interface Handler {
 export const NOT_CALLED: unique symbol = Symbol('not called')
 
 /** Makes a value of a record's data, now or later. */
-export type Decode = (data: Uint8Array) => unknown
+type Decode = (data: Uint8Array) => unknown
 
 /** The handler that `run` was given, after what decodes the records' values. */
 export function handlerOf<Value>(
@@ -41,7 +42,7 @@ export function handlerOf<Value>(
 }
 
 /** A handler of records, each with its value if there is something to decode it with. */
-export function eachRecordHandler(eachRecord: EachRecord, decode?: Decode): Handler {
+function eachRecordHandler(eachRecord: EachRecord, decode?: Decode): Handler {
   const name = nameOf('eachRecord', eachRecord)
   if (decode === undefined) return { name, call: ({ record }, context) => eachRecord(record, context) }
   return {
@@ -52,13 +53,13 @@ export function eachRecordHandler(eachRecord: EachRecord, decode?: Decode): Hand
         setValue(record, decoded)
         return eachRecord(record, context)
       }
-      return isPromiseLike(value) ? whenDecoded(value, mayCall, give) : give(value)
+      return isPromiseLike(value) ? whenDecoded(value, context, mayCall, give) : give(value)
     },
   }
 }
 
 /** A handler of batches. Each attempt gets an array of its own, which it may change. */
-export function eachBatchHandler(eachBatch: EachBatch, decode?: Decode): Handler {
+function eachBatchHandler(eachBatch: EachBatch, decode?: Decode): Handler {
   const name = nameOf('eachBatch', eachBatch)
   if (decode === undefined) return { name, call: (work, context) => eachBatch([...recordsOf(work)], context) }
   return {
@@ -70,7 +71,7 @@ export function eachBatchHandler(eachBatch: EachBatch, decode?: Decode): Handler
         for (const [index, record] of records.entries()) setValue(record, decoded[index])
         return eachBatch(records, context)
       }
-      return values.some(isPromiseLike) ? whenDecoded(Promise.all(values), mayCall, give) : give(values)
+      return values.some(isPromiseLike) ? whenDecoded(Promise.all(values), context, mayCall, give) : give(values)
     },
   }
 }
@@ -82,12 +83,13 @@ export function recordsOf({ batch, record }: Work): readonly ConsumerRecord[] {
 
 async function whenDecoded<T>(
   value: PromiseLike<T>,
+  context: Attempt,
   mayCall: () => boolean,
   give: (decoded: T) => unknown,
 ): Promise<void> {
   const decoded = await value
-  // The lease may have been lost meanwhile.
-  if (!mayCall()) throw NOT_CALLED
+  // The attempt may have been given up meanwhile, or the lease lost.
+  if (context.isOver || !mayCall()) throw NOT_CALLED
   await give(decoded)
 }
 

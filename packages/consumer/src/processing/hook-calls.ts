@@ -31,7 +31,8 @@ export class HookCalls {
   readonly #options: HookCallsOptions
   readonly #checkpoints: Pick<HookContext, 'checkpoint' | 'prepareCheckpoint'>
   #hasStarted = false
-  #hasEnded = false
+  /** One of the hooks that close what it began has succeeded. */
+  #isClosed = false
 
   constructor(options: HookCallsOptions) {
     this.#options = options
@@ -75,7 +76,7 @@ export class HookCalls {
     for (let attempt = 1; ; attempt++) {
       try {
         await this.#call('onShardEnd', attempt, patience)
-        this.#hasEnded = true
+        this.#isClosed = true
         sessions.recovered()
         return
       } catch (error) {
@@ -91,17 +92,19 @@ export class HookCalls {
 
   /** Once, if the shard was started and hasn't ended. */
   async release(signal: AbortSignal): Promise<void> {
-    if (this.#hasStarted && !this.#hasEnded) await this.#once('onShardRelease', signal)
+    await this.#close('onShardRelease', signal)
   }
 
-  /** Once, if the shard was started. */
+  /** Once, if the shard was started, and has neither ended nor been released. */
   async lost(signal: AbortSignal): Promise<void> {
-    if (this.#hasStarted) await this.#once('onLeaseLost', signal)
+    await this.#close('onLeaseLost', signal)
   }
 
-  async #once(name: 'onShardRelease' | 'onLeaseLost', signal: AbortSignal): Promise<void> {
+  async #close(name: 'onShardRelease' | 'onLeaseLost', signal: AbortSignal): Promise<void> {
+    if (!this.#hasStarted || this.#isClosed) return
     try {
       await this.#call(name, 1, signal)
+      this.#isClosed = true
     } catch (error) {
       this.#failed(name, 1, error, undefined)
     }

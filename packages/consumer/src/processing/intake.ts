@@ -11,6 +11,8 @@ export interface IntakeOptions extends Omit<RecordBufferOptions, 'onNothing' | '
   readonly maxAheadBytes?: number | undefined
   /** What the shard's former queue knew. It goes before `checkpoint`. */
   readonly memory?: QueueMemory | undefined
+  /** Whether reading waits for room that only finished records make: then a batch doesn't wait for more. Default: never */
+  readonly isStarved?: (() => boolean) | undefined
   /** Now, on a monotonic clock, in milliseconds. */
   readonly now: () => number
   /** Everything that came at once is finished, so long after it came. */
@@ -31,6 +33,7 @@ export class Intake {
   readonly #buffer: RecordBuffer
   readonly #maxAheadRecords: number
   readonly #maxAheadBytes: number
+  readonly #isStarved: () => boolean
   readonly #now: () => number
   readonly #onBatchFinished: ((durationMs: number) => void) | undefined
   /** Came out of the buffer, but not yet from {@link next}. */
@@ -44,6 +47,8 @@ export class Intake {
   readonly #tried = new Map<number, Attempts>()
   #newestSequenceNumber: string | undefined
   #newestSubSequenceNumber = 0
+  /** One time for all that is begun until the next {@link report}: reading the clock costs a part of what a record does. */
+  #beganAtMs: number | undefined
   isDraining = false
   /** No more is pushed. */
   hasEnded = false
@@ -61,6 +66,7 @@ export class Intake {
     this.#maxAheadBytes = options.maxAheadBytes ?? Number.POSITIVE_INFINITY
     this.#finishedAbove = options.memory?.finishedAbove ?? []
     this.#triedBefore = options.memory?.tried ?? []
+    this.#isStarved = options.isStarved ?? (() => false)
     this.#now = options.now
     this.#onBatchFinished = options.onBatchFinished
     this.#buffer = new RecordBuffer({
@@ -82,13 +88,14 @@ export class Intake {
 
   /** Nothing more is begun until the oldest unfinished record is finished. */
   get isFull(): boolean {
-    const { ahead } = this.#watermark
-    return ahead >= this.#maxAheadRecords || (this.#held !== undefined && !this.#hasRoom(this.#held))
+    const { ahead, aheadBytes } = this.#watermark
+    if (ahead >= this.#maxAheadRecords || aheadBytes >= this.#maxAheadBytes) return true
+    return this.#held !== undefined && !this.#hasRoom(this.#held)
   }
 
-  /** Until something is finished, or for good. */
+  /** What is there is all there will be, for good or until something is finished. */
   get givesNoMore(): boolean {
-    return this.isDraining || this.isFull || (this.hasEnded && this.isEmpty)
+    return this.isDraining || this.isFull || (this.hasEnded && this.isEmpty) || this.#isStarved()
   }
 
   /** The newest user record that was given out. */
@@ -157,7 +164,8 @@ export class Intake {
   begin({ sequenceNumber, subSequenceNumber, partitionKey, data }: ConsumerRecord, attempts: Attempts): number {
     this.source.uses++
     const bytes = data.byteLength
-    const number = this.#watermark.admit(sequenceNumber, subSequenceNumber, partitionKey, bytes, this.#now())
+    this.#beganAtMs ??= this.#now()
+    const number = this.#watermark.admit(sequenceNumber, subSequenceNumber, partitionKey, bytes, this.#beganAtMs)
     if (attempts.attempt > 1) {
       this.#tried.set(number, attempts)
       this.#triedIndex++
@@ -187,6 +195,14 @@ export class Intake {
   /** The undecodable Kinesis record is passed over. */
   passUndecodable(): void {
     this.#buffer.pass()
+  }
+
+  /** Tells whether anything was finished since the last time. */
+  report(): boolean {
+    const { hasProgressed } = this
+    this.#beganAtMs = undefined
+    this.hasProgressed = false
+    return hasProgressed
   }
 
   memory(): QueueMemory {

@@ -35,6 +35,8 @@ export class PoolMember {
   running = 0
   /** There may be something to run. */
   isReady = false
+  /** Nothing of it is begun until it is asked again whether it may run. */
+  isBarred = false
   /** Nothing more of it is begun. */
   isRemoved = false
   /** What still runs of it is waited for no longer. */

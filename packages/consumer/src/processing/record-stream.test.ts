@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events'
 import { settle } from '@shardwise/core/testing'
 import { describe, expect, test } from 'vitest'
 import { RecordIterator } from '../tail/record-iterator.ts'
@@ -65,6 +66,17 @@ describe('records in a loop', () => {
     expect(run.settled).toEqual(['1 finished'])
     run.offer(2)
     expect(numberOf(await second)).toBe('2')
+  })
+
+  test('nothing is kept of a record that is finished', async () => {
+    const run = new Run()
+    const { signal } = new AbortController()
+    for (let number = 1; number <= 20; number++) {
+      const next = run.iterator.next()
+      run.offer(number, signal)
+      await next
+    }
+    expect(getEventListeners(signal, 'abort')).toHaveLength(1)
   })
 
   test('leaving the loop closes the run, and the record in hand does not count as handled', async () => {

@@ -42,15 +42,17 @@ export class RecordStream<Value> implements RecordSource<ConsumerRecord<Value>> 
     this.#isRunning = true
     const running = this.#run.run((record, { signal }) => {
       const { promise, resolve, reject } = Promise.withResolvers<void>()
-      const offered = { record, finish: resolve }
-      signal.addEventListener(
-        'abort',
-        () => {
-          if (this.#offered === offered) this.#offered = undefined
-          reject(signal.reason)
-        },
-        { once: true },
-      )
+      const giveUp = (): void => {
+        if (this.#offered === offered) this.#offered = undefined
+        reject(signal.reason)
+      }
+      const finish = (): void => {
+        // The signal lives as long as the lease.
+        signal.removeEventListener('abort', giveUp)
+        resolve()
+      }
+      const offered = { record, finish }
+      signal.addEventListener('abort', giveUp, { once: true })
       this.#offered = offered
       onChange()
       return promise

@@ -10,6 +10,8 @@ export interface ShardCheckpointsOptions {
   readonly holder: Pick<LeaseHolder, 'lease' | 'lost' | 'prepare'>
   /** The newest record of the shard that was given out. */
   readonly newest: () => Position | undefined
+  /** Up to where everything is finished. */
+  readonly finished: () => Position
 }
 
 /** The checkpoints of one shard, where its handler makes them. */
@@ -40,9 +42,13 @@ export class ShardCheckpoints implements ManualCheckpoints {
     if (state !== undefined && !(state instanceof Uint8Array)) {
       throw new ConsumerError('ERR_CHECKPOINT', `Expected bytes as the state of a checkpoint, got ${typeof state}.`)
     }
-    const { holder } = this.#options
-    // What lies at or behind the checkpoint needs no announcement: it is written.
-    if (comparePositions(position, holder.lease.checkpoint) > 0 && !(await holder.prepare(position, state))) {
+    const { holder, finished } = this.#options
+    // With the checkpoint as it is now: what was announced and committed before must not be forgotten for this.
+    const isPrepared =
+      // What lies at or behind the checkpoint needs no announcement: it is written.
+      comparePositions(position, holder.lease.checkpoint) <= 0 ||
+      (await holder.prepare(position, state, this.at(finished())))
+    if (!isPrepared) {
       const { shardId } = holder.lease
       throw holder.lost.aborted
         ? holder.lost.reason

@@ -89,6 +89,11 @@ export class ShardConsumer {
     return this.#holder.lease
   }
 
+  /** Something of it was read, be it no record. */
+  get hasRead(): boolean {
+    return this.#sessions.millisBehindLatest !== undefined
+  }
+
   /** Whether its records may be handled now. */
   isHeld(): boolean {
     return this.#holder.isHeld()
@@ -116,7 +121,7 @@ export class ShardConsumer {
 
   /** It was paused, or resumed. */
   pauseChanged(): void {
-    this.#sessions.pauseChanged()
+    this.#sessions.wake()
   }
 
   /** Tries again at once, if it has stopped. */
@@ -211,6 +216,8 @@ export class ShardConsumer {
       bufferedBytes,
       oldestUnfinishedMs,
     })
+    // An answer that came late: its records might not be handled for a moment.
+    this.#sessions.wake()
     // Asks, so that it is known when records are misplaced: they come all at once, in a reshard.
     if (dropMisplaced) facts.placement(this.#over.signal)
     const to = this.#holder.handoffTo

@@ -39,8 +39,9 @@ export interface HookContext {
 export type ShardHook = (shard: HeldShardInfo, context: HookContext) => unknown
 
 /**
- * What `run` calls besides the handler. Each `onShardStart` that has succeeded is followed by exactly one of the other three, unless the
- * process ends before; only `onLeaseLost` may also follow one of them that was still under way.
+ * What `run` calls besides the handler. After each `onShardStart` that has succeeded comes one of the other three, unless the process
+ * ends before; another one only if that was still under way when things changed, or has failed. A start that fails, or is aborted, has to
+ * take back itself what it did.
  */
 export interface ShardHooks {
   /**
@@ -49,8 +50,8 @@ export interface ShardHooks {
    */
   readonly onShardStart?: ShardHook | undefined
   /**
-   * The shard's last record is finished. Only after it the shard is marked as finished and its children are read. One that
-   * fails is tried as often as a record; then the shard stops.
+   * The shard's last record is finished. Only after it the shard is marked as finished, whatever checkpoints were made, and its
+   * children are read: what was gathered has to be written here. One that fails is tried as often as a record; then the shard stops.
    */
   readonly onShardEnd?: ShardHook | undefined
   /**

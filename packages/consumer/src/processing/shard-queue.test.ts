@@ -1,13 +1,25 @@
+import { hash } from 'node:crypto'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
-import { comparePositions, FULL_HASH_RANGE, type Position, TRIM_HORIZON } from '@shardwise/records'
+import {
+  AGGREGATE_MAGIC,
+  AggregateBuilder,
+  comparePositions,
+  FULL_HASH_RANGE,
+  type Position,
+  TRIM_HORIZON,
+} from '@shardwise/records'
 import fc from 'fast-check'
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import type { KinesisRecord } from './record-buffer.ts'
-import { ShardQueue } from './shard-queue.ts'
+import { ShardQueue, type ShardQueueOptions } from './shard-queue.ts'
 import type { Work } from './work.ts'
 
-function queueOf(keys: readonly string[], maxAheadRecords = 1_000): { queue: ShardQueue; progress: () => number } {
+function queueOf(
+  keys: readonly string[],
+  maxAheadRecords = 1_000,
+  options: Partial<ShardQueueOptions> = {},
+): { queue: ShardQueue; progress: () => number } {
   let progress = 0
   const queue = new ShardQueue({
     stream: 'flights',
@@ -19,6 +31,7 @@ function queueOf(keys: readonly string[], maxAheadRecords = 1_000): { queue: Sha
     now: () => 0,
     onProgress: () => progress++,
     onMisplaced: () => {},
+    ...options,
   })
   queue.push(keys.map((key, index) => record(index, key)))
   return { queue, progress: () => progress }
@@ -77,6 +90,158 @@ test('what is begun beyond the checkpoint has a bound', () => {
   expect(queue.take()).toBeUndefined()
   queue.finished(first)
   expect(indexOf(queue.take()!)).toBe(2)
+})
+
+test('data that is begun beyond the checkpoint has a bound in bytes, and a larger record goes when nothing else is begun', () => {
+  const { queue } = queueOf(['a', 'b', 'c'], 1_000, { maxAheadBytes: 25 })
+  const works = [queue.take()!, queue.take()!]
+  for (const work of works) queue.running(work)
+  expect(queue.isAheadFull).toBe(false)
+  expect(queue.take()).toBeUndefined()
+  expect(queue.isAheadFull).toBe(true)
+  expect([queue.aheadRecords, queue.aheadBytes]).toEqual([2, 20])
+  queue.finished(works[1]!)
+  expect(queue.take()).toBeUndefined()
+  queue.finished(works[0]!)
+  expect(indexOf(queue.take()!)).toBe(2)
+  const { queue: small } = queueOf(['a', 'b'], 1_000, { maxAheadBytes: 5 })
+  const first = small.take()!
+  small.running(first)
+  expect(small.take()).toBeUndefined()
+  small.finished(first)
+  expect(indexOf(small.take()!)).toBe(1)
+})
+
+test('with order per shard the next record comes when the one before is finished, whatever the keys', () => {
+  const { queue } = queueOf(['a', 'b', ''], 1_000, { ordering: 'shard' })
+  for (const index of [0, 1, 2]) {
+    const work = queue.take()!
+    expect(indexOf(work)).toBe(index)
+    queue.running(work)
+    expect(queue.take()).toBeUndefined()
+    expect(queue.aheadRecords).toBe(1)
+    queue.finished(work)
+  }
+})
+
+test('without an order records of one key run side by side', () => {
+  const { queue } = queueOf(['a', 'a'], 1_000, { ordering: 'none' })
+  const works = [queue.take()!, queue.take()!]
+  for (const work of works) queue.running(work)
+  queue.finished(works[1]!)
+  expect(queue.checkpoint).toBeUndefined()
+  queue.finished(works[0]!)
+  expect(queue.checkpoint).toEqual(at(1))
+})
+
+test('it names the record that holds the checkpoint back, and since when', () => {
+  let nowMs = 50
+  const { queue } = queueOf(['a', 'b'], 1_000, { now: () => nowMs })
+  expect(queue.oldestUnfinished).toBeUndefined()
+  const works = [queue.take()!, queue.take()!]
+  for (const work of works) queue.running(work)
+  queue.report()
+  nowMs = 80
+  expect(queue.oldestUnfinished).toEqual({ ...at(0), partitionKey: 'a', ageMs: 30 })
+  queue.finished(works[0]!)
+  expect(queue.oldestUnfinished).toEqual({ ...at(1), partitionKey: 'b', ageMs: 30 })
+  expect(queue.newest).toEqual(at(1))
+})
+
+test('the next queue of the shard goes on where the former stopped: nothing finished comes again, and attempts count on', () => {
+  const { queue: former } = queueOf(['a', 'b', 'c', 'a'])
+  former.finished(former.take()!)
+  const failing = former.take()!
+  failing.failedAtMs = 5
+  former.failed(failing)
+  former.finished(former.take()!)
+  const memory = former.memory()
+  expect(memory).toEqual({
+    checkpoint: at(0),
+    finishedAbove: [at(2)],
+    tried: [{ position: at(1), attempts: 1, failedAtMs: 5 }],
+  })
+  const { queue } = queueOf(['a', 'b', 'c', 'a'], 1_000, { memory })
+  // It may not have been written yet.
+  expect(queue.checkpoint).toEqual(at(0))
+  const again = queue.take()!
+  expect(again).toMatchObject({ attempt: 2, failedAtMs: 5 })
+  expect(indexOf(again)).toBe(1)
+  queue.failed(again)
+  const last = queue.take()!
+  expect([indexOf(last), last.attempt]).toEqual([3, 1])
+  expect(queue.memory()).toEqual({ ...memory, tried: [{ position: at(1), attempts: 2, failedAtMs: 5 }] })
+  queue.finished(last)
+  queue.finished(again)
+  expect(queue.checkpoint).toEqual(at(3))
+})
+
+test('what a queue was told and has not read again yet, it tells the next', () => {
+  const memory = {
+    checkpoint: at(0),
+    finishedAbove: [at(2), at(3)],
+    tried: [{ position: at(1), attempts: 4, failedAtMs: 9 }],
+  }
+  const { queue } = queueOf([], 1_000, { memory })
+  expect(queue.memory()).toEqual(memory)
+})
+
+describe('a Kinesis record that cannot be taken apart', () => {
+  const message = Buffer.from([0x0a, 0x01, 0x61, 0x1a, 0x04, 0x08, 0x05, 0x1a, 0x00])
+  const damaged: KinesisRecord = {
+    ...record(1, 'whole'),
+    data: Buffer.concat([AGGREGATE_MAGIC, message, Buffer.from(hash('md5', message, 'hex'), 'hex')]),
+  }
+
+  test('comes out as it is, and nothing behind it until it is finished', () => {
+    const { queue } = queueOf(['a'])
+    queue.push([damaged, record(2, 'b')])
+    const before = queue.take()!
+    queue.running(before)
+    const work = queue.take()!
+    expect(work.undecodable?.reason).toContain('user record 0')
+    expect(work.record).toMatchObject({ sequenceNumber: '101', partitionKey: 'whole', data: damaged.data })
+    queue.running(work)
+    expect(queue.take()).toBeUndefined()
+    queue.failed(work)
+    expect(queue.take()).toBeUndefined()
+    queue.again(work)
+    expect(queue.take()).toBe(work)
+    queue.finished(work)
+    expect(queue.checkpoint).toBeUndefined()
+    const behind = queue.take()!
+    expect(indexOf(behind)).toBe(2)
+    queue.finished(behind)
+    queue.finished(before)
+    expect(queue.checkpoint).toEqual(at(2))
+    expect(queue.take()).toBeUndefined()
+    expect(queue.bufferedBytes).toBe(0)
+  })
+
+  test('that was passed over above the checkpoint does not come again in the next queue', () => {
+    const { queue: former } = queueOf(['a'])
+    former.push([damaged, record(2, 'b')])
+    former.running(former.take()!)
+    former.finished(former.take()!)
+    const { queue } = queueOf(['a'], 1_000, { memory: former.memory() })
+    queue.push([damaged, record(2, 'b')])
+    expect([queue.take()!, queue.take()!].map(indexOf)).toEqual([0, 2])
+  })
+
+  test('is not passed over when its bytes have gone only since it was read', () => {
+    const { queue } = queueOf([])
+    const builder = new AggregateBuilder()
+    for (const key of ['a', 'b']) builder.add(key, undefined, Buffer.alloc(5))
+    queue.push([{ ...record(0, 'a'), data: Uint8Array.from(builder.build(0n).data) }])
+    const first = queue.take()!
+    structuredClone(first.record.data, { transfer: [first.record.data.buffer as ArrayBuffer] })
+    queue.finished(first)
+    const gone = queue.take()!
+    expect(gone.undecodable?.isGone).toBe(true)
+    queue.running(gone)
+    expect(() => queue.finished(gone)).toThrow('has to be read again')
+    expect(queue.checkpoint).toEqual(at(0))
+  })
 })
 
 test('draining gives out what was begun and nothing new', () => {

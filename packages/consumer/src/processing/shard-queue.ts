@@ -190,9 +190,7 @@ export class ShardQueue implements WorkQueue {
   }
 
   report(): void {
-    if (!this.#intake.hasProgressed) return
-    this.#intake.hasProgressed = false
-    this.#onProgress()
+    if (this.#intake.report()) this.#onProgress()
   }
 
   #settled(work: GivenWork): void {

@@ -82,7 +82,8 @@ export class ShardSession {
     const { shardId, hashRange, startMs, checkpoint } = holder.lease
     this.#context = context
     this.#isPaused = isPaused
-    const part = readAhead.join()
+    // A batch that is being gathered goes when nothing more can come to it.
+    const part = readAhead.join(() => pool.wake(this.#poolShard))
     this.#memory = part
     this.queue = new ShardQueue({
       ...context,
@@ -92,6 +93,7 @@ export class ShardSession {
       checkpoint,
       memory,
       now: () => clock.monotonicMs(),
+      isStarved: () => part.isStarved,
       onProgress: () => {
         part.holds(this.queue.bufferedBytes)
         this.#progress.wake()
@@ -152,9 +154,12 @@ export class ShardSession {
     }
   }
 
-  /** It may run, or be over, now that something outside has changed. */
+  /** It may run, may not, or be over, now that something outside has changed. */
   wake(): void {
-    this.#context.pool.wake(this.#poolShard)
+    const { pool } = this.#context
+    // Even a handler that has just been called may have paused it: nothing more is begun in this turn.
+    if (this.#isPaused()) pool.bar(this.#poolShard)
+    pool.wake(this.#poolShard)
     this.#progress.wake()
   }
 
@@ -182,7 +187,11 @@ export class ShardSession {
    *
    * @param patience ends the grace
    */
-  async close(reason: ConsumerError, graceMs: number = ABORT_GRACE_MS, patience: AbortSignal = NEVER): Promise<void> {
+  async close(
+    reason: ConsumerError,
+    graceMs: number = ABORT_GRACE_MS,
+    patience: AbortSignal = new AbortController().signal,
+  ): Promise<void> {
     this.#handlers.abort(reason)
     await this.settled(patience, graceMs)
     this.#context.pool.abandon(this.#poolShard)
@@ -196,7 +205,6 @@ export class ShardSession {
   }
 }
 
-const NEVER = new AbortController().signal
 /** Nobody sees it. */
 const STOPPED = 'stopped'
 

@@ -6,7 +6,7 @@ import { Wakeup } from '../waiting.ts'
 import type { Pauses } from './pauses.ts'
 import { ShardCheckpoints } from './shard-checkpoints.ts'
 import { type Failure, ShardSession, type ShardSessionContext } from './shard-session.ts'
-import type { ShardStatus, UnfinishedRecord } from './shard-status.ts'
+import type { ShardStatus } from './shard-status.ts'
 import { ShardStops } from './shard-stops.ts'
 import type { QueueMemory } from './work.ts'
 
@@ -58,8 +58,9 @@ export class ShardSessions {
     this.#stops = new ShardStops(context)
     const { checkpointing, source } = context
     const newest = (): Position | undefined => later(this.#newest, this.#session?.queue.newest)
+    const finished = (): Position => this.finished
     this.checkpoints =
-      checkpointing === 'manual' ? new ShardCheckpoints({ stream: source.stream, holder, newest }) : undefined
+      checkpointing === 'manual' ? new ShardCheckpoints({ stream: source.stream, holder, newest, finished }) : undefined
   }
 
   /** Up to where everything is finished. */
@@ -83,6 +84,11 @@ export class ShardSessions {
     return this.#handledBytes + (this.#session?.queue.finishedBytes ?? 0)
   }
 
+  /** As of the last read; undefined before the first. */
+  get millisBehindLatest(): number | undefined {
+    return this.#session?.millisBehindLatest ?? this.#millisBehindLatest
+  }
+
   /** It has stopped, and isn't tried again yet. */
   get isResting(): boolean {
     return this.#isResting
@@ -96,7 +102,7 @@ export class ShardSessions {
     return {
       paused: this.#isPaused(),
       stopped: this.#stops.current,
-      millisBehindLatest: this.#session?.millisBehindLatest ?? this.#millisBehindLatest,
+      millisBehindLatest: this.millisBehindLatest,
       bufferedRecords: queue?.bufferedRecords ?? 0,
       bufferedBytes: queue?.bufferedBytes ?? 0,
       oldestUnfinished,
@@ -131,44 +137,24 @@ export class ShardSessions {
         await this.close(reason)
         return end.children
       }
-      this.#isResting = true
+      this.#stop(end.failure, signal)
       await session.settled(signal, closeTimeout)
       signal.throwIfAborted()
-      const oldest = session.queue.oldestUnfinished
       await this.close(reason)
-      await this.rest(end.failure, signal, oldest)
+      this.#stops.settled(this.finished)
+      await this.#rest(signal)
       telemetry.emit({ type: 'shardResumed', shardId, checkpoint: this.finished })
     }
   }
 
   /**
-   * Tells that the shard has stopped, and waits until it is to be tried again.
+   * The shard stops for something else than a record; resolves when it is to be tried again.
    *
-   * @param oldest what holds its checkpoint back
    * @throws {ConsumerError} `ERR_STOPPED` if the worker is to end then
    */
-  async rest(failure: Failure, signal: AbortSignal, oldest?: UnfinishedRecord): Promise<void> {
-    const { clock, telemetry, onStop } = this.#context
-    const { shardId } = this.#holder.lease
-    this.#isResting = true
-    const restMs = this.#stops.add(failure, this.finished, oldest)
-    const { record, error, attempts } = failure
-    telemetry.emit({
-      type: 'shardStopped',
-      shardId,
-      partitionKey: record?.partitionKey,
-      sequenceNumber: record?.position.sequenceNumber,
-      subSequenceNumber: record?.position.subSequenceNumber,
-      attempts,
-      retryInMs: onStop === 'exit' || signal.aborted ? undefined : restMs,
-      error,
-    })
-    if (onStop === 'exit') throw stopped(shardId, failure)
-    this.#retryNow = false
-    await this.#changed.until(() => this.#retryNow, signal, clock, restMs)
-    while (this.#isPaused()) await this.#changed.wait(signal)
-    signal.throwIfAborted()
-    this.#isResting = false
+  async rest(failure: Failure, signal: AbortSignal): Promise<void> {
+    this.#stop(failure, signal)
+    await this.#rest(signal)
   }
 
   /** Tries again at once, if it has stopped. */
@@ -177,8 +163,8 @@ export class ShardSessions {
     this.#changed.wake()
   }
 
-  /** It was paused, or resumed. */
-  pauseChanged(): void {
+  /** It may go on, or may not, now that something outside has changed. */
+  wake(): void {
     this.#session?.wake()
     this.#changed.wake()
   }
@@ -214,6 +200,33 @@ export class ShardSessions {
     this.#handledRecords += session.queue.finishedRecords
     this.#handledBytes += session.queue.finishedBytes
     this.#session = undefined
+  }
+
+  #stop(failure: Failure, signal: AbortSignal): void {
+    const { telemetry, onStop } = this.#context
+    const { shardId } = this.#holder.lease
+    this.#isResting = true
+    this.#retryNow = false
+    const restMs = this.#stops.add(failure, this.finished, this.#session?.queue.oldestUnfinished)
+    const { record, error, attempts } = failure
+    telemetry.emit({
+      type: 'shardStopped',
+      shardId,
+      partitionKey: record?.partitionKey,
+      sequenceNumber: record?.position.sequenceNumber,
+      subSequenceNumber: record?.position.subSequenceNumber,
+      attempts,
+      retryInMs: onStop === 'exit' || signal.aborted ? undefined : restMs,
+      error,
+    })
+    if (onStop === 'exit') throw stopped(shardId, failure)
+  }
+
+  async #rest(signal: AbortSignal): Promise<void> {
+    await this.#changed.until(() => this.#retryNow, signal, this.#context.clock, this.#stops.restMs)
+    while (this.#isPaused()) await this.#changed.wait(signal)
+    signal.throwIfAborted()
+    this.#isResting = false
   }
 
   #isPaused(): boolean {

@@ -55,6 +55,16 @@ export class ShardStops {
     return retryInMs
   }
 
+  /** What still ran when it stopped has settled: it is finished up to here now. */
+  settled(finished: Position): void {
+    if (this.#stop !== undefined) this.#stop = { ...this.#stop, finished }
+  }
+
+  /** How much of the rest is left. */
+  get restMs(): number {
+    return Math.max(0, (this.#stop?.retryAtMs ?? 0) - this.#options.clock.monotonicMs())
+  }
+
   /** The shard is finished up to here: perhaps beyond what it stopped at. */
   passed(finished: Position): void {
     const record = this.#stop?.failure.record

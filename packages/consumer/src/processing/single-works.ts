@@ -1,7 +1,7 @@
 import type { ConsumerRecord } from './consumer-record.ts'
 import { Fifo } from './fifo.ts'
 import type { Intake } from './intake.ts'
-import { KeyLanes } from './key-lanes.ts'
+import { KeyLanes, type Parked } from './key-lanes.ts'
 import type { Source } from './record-buffer.ts'
 import type { Ordering, Work } from './work.ts'
 
@@ -12,7 +12,7 @@ export interface GivenWork extends Work {
 }
 
 /** One user record on its way through the handler. */
-export interface SingleWork extends GivenWork {
+export interface SingleWork extends GivenWork, Parked<SingleWork> {
   readonly source: Source
   /** Its number in the watermark; -1 while it has none, and always for a record that its handler finishes at once. */
   number: number
@@ -105,5 +105,6 @@ export function singleWorkOf(record: ConsumerRecord, intake: Intake): SingleWork
     isRunning: false,
     source: intake.source,
     number: -1,
+    behind: undefined,
   }
 }

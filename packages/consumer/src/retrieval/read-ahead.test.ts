@@ -61,6 +61,38 @@ describe('one shard', () => {
     expect(asked.got()).toBeDefined()
   })
 
+  test('says when its reader has to wait until something is finished', async () => {
+    let told = 0
+    const part = new ReadAhead({ maxBufferedBytes: 8 * MiB, clock }).join(() => told++)
+    await read(part, 8 * MiB)
+    expect([part.isStarved, told]).toEqual([false, 0])
+    const over = new AbortController()
+    ask(part, over.signal)
+    await settle()
+    expect([part.isStarved, told]).toEqual([true, 1])
+    over.abort()
+    await settle()
+    expect(part.isStarved).toBe(false)
+    const asked = ask(part)
+    await settle()
+    expect([part.isStarved, told]).toEqual([true, 2])
+    part.holds(0)
+    await settle()
+    expect([part.isStarved, asked.got() !== undefined]).toEqual([false, true])
+  })
+
+  test('that waits for a place among the calls alone is not short of memory', async () => {
+    const ahead = new ReadAhead({ maxBufferedBytes: 4 * MiB, clock })
+    const parts = Array.from({ length: 3 }, () => ahead.join())
+    const asked = parts.map((part) => {
+      part.holds(1)
+      return ask(part)
+    })
+    await settle()
+    expect(asked.map(({ got }) => got() !== undefined)).toContain(false)
+    expect(parts.map(({ isStarved }) => isStarved)).not.toContain(true)
+  })
+
   test('is expected to bring what it brought last, and less and less after smaller answers', async () => {
     const ahead = new ReadAhead({ maxBufferedBytes: 100 * MiB, clock })
     const part = ahead.join()

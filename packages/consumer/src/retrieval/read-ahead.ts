@@ -100,9 +100,15 @@ export class ReadAhead {
     return this.#calls
   }
 
-  /** A shard that is going to be read gets its part, until that is closed. */
-  join(): ShardPart {
+  /**
+   * A shard that is going to be read gets its part, until that is closed.
+   *
+   * @param onStarved told when its reader has to wait until something is finished
+   */
+  join(onStarved: () => void = () => {}): ShardPart {
     const part: ShardPart = new ShardPart({
+      lacksRoom: (waiter) => !this.#fits(waiter),
+      starved: onStarved,
       changed: (before) => this.#changed(part, before),
       ask: (kind, grant) => this.#ask({ part, kind, grant, order: this.#order++ }),
       giveUp: (waiter) => {
@@ -271,6 +277,8 @@ export class ReadAhead {
 }
 
 interface ShardPartHub {
+  readonly lacksRoom: (waiter: Waiter) => boolean
+  readonly starved: () => void
   readonly changed: (usedBefore: number) => void
   readonly ask: (kind: 'call' | 'event', grant: (reservation: Reservation) => void) => Waiter
   readonly giveUp: (waiter: Waiter) => void
@@ -286,6 +294,7 @@ export class ShardPart implements ShardReadAhead {
   #reserved = 0
   #expected = FIRST_EXPECTATION
   #isMore = false
+  #waiter: Waiter | undefined
   #isClosed = false
 
   constructor(hub: ShardPartHub) {
@@ -307,6 +316,11 @@ export class ShardPart implements ShardReadAhead {
     return this.#isMore
   }
 
+  /** Its reader waits until something is finished, of this shard or another. */
+  get isStarved(): boolean {
+    return this.#waiter !== undefined && this.#hub.lacksRoom(this.#waiter)
+  }
+
   /** Tells how many bytes the shard keeps now: to be called when some have come, and when some have been finished. */
   holds(bytes: number): void {
     if (bytes === this.#kept || this.#isClosed) return
@@ -321,11 +335,17 @@ export class ShardPart implements ShardReadAhead {
     let granted: Reservation | undefined
     const waiter = this.#hub.ask(kind, (reservation) => {
       granted = reservation
+      this.#waiter = undefined
       resolve(reservation)
     })
+    if (granted === undefined) {
+      this.#waiter = waiter
+      if (this.isStarved) this.#hub.starved()
+    }
     try {
       return await orAborted(promise, signal)
     } catch (error) {
+      this.#waiter = undefined
       this.#hub.giveUp(waiter)
       granted?.done()
       throw error

@@ -61,6 +61,33 @@ describe('records', () => {
     expect(app.deliveries.map(({ records }) => records[0]!.misplaced).toSorted()).toEqual([false, true, true])
   })
 
+  test('put before the place where the application starts do not come', async () => {
+    for (const initialPosition of ['LATEST', { timestamp: Date.UTC(2026, 0, 1, 0, 0, 30) }] as const) {
+      const app = new TestApplication({ initialPosition }, { eachRecord: nothing })
+      app.put({ partitionKey: 'ATL', data: 'before' })
+      await app.advance(60_000)
+      await app.start()
+      await app.checkpointed(app.put({ partitionKey: 'ATL', data: 'after' }))
+      expect(textsOf(app.deliveries)).toEqual(['after'])
+    }
+  })
+
+  test('of a shard that is split come before those of its children', async () => {
+    const app = new TestApplication({}, { eachRecord: nothing })
+    for (const data of ['1', '2', '3']) {
+      for (const partitionKey of ['ATL', 'JFK', 'LAX']) app.put({ partitionKey, data })
+      if (data !== '3') app.split(app.put({ partitionKey: 'ATL', data: `${data}, the last` }).shardId)
+    }
+    await app.start()
+    await app.checkpointed()
+    await app.advance(300_000)
+    expect(app.events.filter(({ type }) => type === 'leaseDeleted')).not.toEqual([])
+    await app.checkpointed()
+    const ofAtlanta = app.deliveries.filter(({ records }) => records[0]!.partitionKey === 'ATL')
+    expect(textsOf(ofAtlanta)).toEqual(['1', '1, the last', '2', '2, the last', '3'])
+    expect(new Set(ofAtlanta.map(({ records }) => records[0]!.shardId)).size).toBe(3)
+  })
+
   test('have the values that the codec makes of them', async () => {
     const delays: number[] = []
     const app = new TestApplication(
@@ -235,21 +262,28 @@ describe('a handler that hangs', () => {
 describe('a worker', () => {
   test('that crashes does nothing more, and another one begins at its checkpoint', async () => {
     const clock = new ManualClock()
-    const app = new TestApplication({ clock }, { eachRecord: () => clock.sleep(10) })
+    const handled: string[] = []
+    const eachRecord = async (record: ConsumerRecord): Promise<void> => {
+      handled.push(record.text())
+      await clock.sleep(10)
+    }
+    const app = new TestApplication({ clock }, { eachRecord })
     await app.start()
     await app.checkpointed(app.put({ partitionKey: 'ATL', data: 'before' }))
     app.put({ partitionKey: 'ATL', data: 'lost' })
     app.put({ partitionKey: 'JFK', data: 'in hand' })
-    app.hang('JFK')
+    const letGo = app.hang('JFK')
     await app.until(() => app.deliveries.length === 3)
     const checkpoint = app.checkpoint()
     app.crash()
+    letGo()
     await app.advance(60_000)
     expect(app.checkpoint()).toEqual(checkpoint)
     expect(statesOf(app.deliveries.slice(1)).toSorted()).toEqual(['1 crashed', '1 crashed'])
     await app.start()
     await app.checkpointed()
     expect(textsOf(app.deliveries.filter(({ worker }) => worker === 2))).toEqual(['lost', 'in hand'])
+    expect(handled).toEqual(['before', 'lost', 'lost', 'in hand'])
   })
 
   test('that loses a lease has its handlers aborted, and handles no more until it has it again', async () => {
@@ -259,6 +293,7 @@ describe('a worker', () => {
     await app.start()
     await app.until(() => app.deliveries.length === 1)
     await app.loseLease()
+    await expect(app.loseLease()).rejects.toThrow(/a lease that the worker holds, which is none/)
     expect(app.deliveries[0]!.signal.reason).toMatchObject({ code: 'ERR_LEASE_LOST' })
     app.put({ partitionKey: 'JFK' })
     await app.advance(100)
@@ -310,7 +345,7 @@ describe('a worker', () => {
     const eachRecord: EachRecord<undefined> = (record: ConsumerRecord<undefined>, { checkpoint }) => {
       if (record.text() === 'now') checkpoint(record)
     }
-    const app = new TestApplication({ checkpointing: 'manual' }, { eachRecord })
+    const app = new TestApplication({ checkpointing: 'manual' }, { eachRecord, onShardEnd: () => {} })
     const [, now, later] = ['', 'now', 'not yet'].map((data) => app.put({ partitionKey: 'ATL', data }))
     await app.start()
     await app.checkpointed(now)

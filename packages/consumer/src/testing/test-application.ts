@@ -8,10 +8,11 @@ import {
   hashKeyOf,
   type Position,
   parseHashKey,
+  SHARD_END,
   TRIM_HORIZON,
 } from '@shardwise/records'
 import { Consumer } from '../consumer.ts'
-import { isFinished, type Lease, leaseFromItem, TOKEN } from '../leases/lease.ts'
+import { holderOf, isFinished, type Lease, leaseFromItem, TOKEN } from '../leases/lease.ts'
 import type { ConsumerOptions } from '../options.ts'
 import type { DeadLetter } from '../processing/dead-letter.ts'
 import { checkHandlers, type Handlers } from '../run-options.ts'
@@ -68,6 +69,7 @@ export interface TestPutOptions {
 type Own = Pick<TestApplicationOptions, 'shards' | 'clock'>
 
 interface TestWorker<Value> {
+  readonly number: number
   readonly consumer: Consumer<Value>
   readonly life: Mortal
   /** `run` has settled. */
@@ -84,8 +86,8 @@ const PATIENCE_MS = 300_000
  * An application on a stream in memory, in time that only the test moves: real consumers run a handler on what is put, with their
  * leases, checkpoints, retries and failure policy. Makes no calls, takes no time, and keeps no process from ending.
  *
- * A handler that waits, waits on the {@link TestApplicationOptions.clock} of the test, or for what the test does. For one that does real I/O time passes much faster than
- * for the test: leave its timeouts out.
+ * A handler that waits has to wait on the test's {@link TestApplicationOptions.clock}, or for what the test does. While one does real
+ * I/O, hours pass here: leave out its timeouts.
  *
  * @example
  * const app = new TestApplication({ maxAttempts: 3, deadLetter: () => {} }, { eachRecord: save })
@@ -122,7 +124,7 @@ export class TestApplication<Value = undefined> {
       { shards, clock },
       { shards: integerFrom(1, 10_000), clock: objectWith('advance') },
     )
-    checkHandlers(handlers)
+    checkHandlers(handlers, rest.checkpointing)
     this.clock = clock ?? new ManualClock()
     this.#options = rest
     this.#kinesis = new MemoryKinesis(shards ?? 1, this.clock)
@@ -206,7 +208,7 @@ export class TestApplication<Value = undefined> {
     const life = new Mortal()
     const number = ++this.#workers
     const consumer = this.#consumer(life, number)
-    const worker: TestWorker<Value> = { consumer, life, isOver: false }
+    const worker: TestWorker<Value> = { number, consumer, life, isOver: false }
     this.#worker = worker
     this.#failure = undefined
     consumer.run(this.#handlers.of(number, () => life.isDead)).then(
@@ -241,16 +243,22 @@ export class TestApplication<Value = undefined> {
     this.#handlers.crashed()
   }
 
-  /** Lets another worker have taken the shard's lease, and waits until this one has found out. It gets the lease again when that lets it expire. */
-  async loseLease(shardId: string = this.#held()): Promise<void> {
-    const lease = this.#leases().find((each) => each.shardId === shardId)
-    if (lease === undefined) throw new RangeError(`Expected a shard with a lease, got ${shardId}.`)
+  /** Lets another worker have taken the lease of a shard, by default of the first, and waits until this one has found out. It gets the lease again when that lets it expire. */
+  async loseLease(shardId?: string): Promise<void> {
+    const held = this.#leases().filter(
+      (lease) => holderOf(lease) === workerName(this.#running().number) && !isFinished(lease),
+    )
+    const lease = shardId === undefined ? held[0] : held.find((each) => each.shardId === shardId)
+    if (lease === undefined) {
+      const holds = held.map((each) => each.shardId).join(', ') || 'none'
+      throw new RangeError(`Expected a lease that the worker holds, which is ${holds}, got ${shardId}.`)
+    }
     const { length } = this.events
     const set = { leaseOwner: { S: 'another-worker' }, leaseCounter: { N: String(lease.counter + 1) } }
     this.#dynamodb.change(lease.leaseKey, set, ['checkpointOwner', TOKEN])
     await this.until(
-      () => this.events.slice(length).some((event) => event.type === 'leaseLost' && event.shardId === shardId),
-      `the lease of ${shardId} is lost`,
+      () => this.events.slice(length).some((event) => event.type === 'leaseLost' && event.shardId === lease.shardId),
+      `the lease of ${lease.shardId} is lost`,
     )
   }
 
@@ -283,7 +291,12 @@ export class TestApplication<Value = undefined> {
 
   /** What the table has as the shard's checkpoint. Default: the first open shard. */
   checkpoint(shardId: string = this.openShards[0]!): Position {
-    return this.#leases().find((lease) => lease.shardId === shardId)?.checkpoint ?? TRIM_HORIZON
+    const lease = this.#leases().find((each) => each.shardId === shardId)
+    if (lease !== undefined) return lease.checkpoint
+    // A finished shard's lease goes once its children are read.
+    return this.events.some((event) => event.type === 'leaseDeleted' && event.shardId === shardId)
+      ? SHARD_END
+      : TRIM_HORIZON
   }
 
   #consumer(life: Mortal, number: number): Consumer<Value> {
@@ -337,12 +350,6 @@ export class TestApplication<Value = undefined> {
 
   #leases(): Lease[] {
     return this.#dynamodb.items.flatMap((item) => (item.entityType?.S === 'LEASE' ? (leaseFromItem(item) ?? []) : []))
-  }
-
-  #held(): string {
-    const [shard] = this.consumer.status().shards
-    if (shard === undefined) throw new Error('The worker holds no shard.')
-    return shard.shardId
   }
 }
 

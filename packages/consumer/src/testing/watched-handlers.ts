@@ -93,7 +93,8 @@ export class WatchedHandlers<Value> {
     try {
       const fault = this.#faultOf(records)
       const before = fault?.act()
-      result = isPromiseLike(before) ? before.then(handle) : handle()
+      // What hung when its worker crashed hangs for ever.
+      result = isPromiseLike(before) ? before.then(() => (isDead() ? new Promise(() => {}) : handle())) : handle()
     } catch (error) {
       this.#settle(call, 'failed', error)
       throw error
