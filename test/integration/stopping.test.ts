@@ -23,7 +23,7 @@ let logFile: string
 let local: Local
 let kinesis: ReturnType<typeof createKinesisClient>
 let dynamodb: DynamoDBClient
-let worker: WorkerProcess
+let started: WorkerProcess | undefined
 
 beforeEach(async () => {
   folder = mkdtempSync(join(tmpdir(), 'shardwise-'))
@@ -34,7 +34,7 @@ beforeEach(async () => {
 })
 
 afterEach(async () => {
-  worker.signal('SIGKILL')
+  started?.signal('SIGKILL')
   kinesis.destroy()
   dynamodb.destroy()
   await local.stop()
@@ -42,7 +42,7 @@ afterEach(async () => {
 })
 
 /** Starts a worker whose handler hangs at the third of five records. Resolves when it does, and the others are finished. */
-async function startHanging(closeTimeout: number): Promise<{ readonly sequenceNumbers: string[] }> {
+async function startHanging(closeTimeout: number): Promise<{ worker: WorkerProcess; sequenceNumbers: string[] }> {
   const sequenceNumbers: string[] = []
   for (const [number, does] of (['quick', 'quick', 'hang', 'quick', 'quick'] satisfies Does[]).entries()) {
     const Data = Buffer.from(JSON.stringify({ number, does } satisfies Payload))
@@ -57,12 +57,13 @@ async function startHanging(closeTimeout: number): Promise<{ readonly sequenceNu
     dynamodb: local.dynamodb,
     options: { application: APPLICATION, stream: STREAM, closeTimeout },
   }
-  worker = new WorkerProcess(workerFile, config)
+  const worker = new WorkerProcess(workerFile, config)
+  started = worker
   await worker.ready
   const told = (what: 'delivered' | 'finished'): number =>
     readLines(logFile).filter((line) => line.told === what).length
   await expect.poll(() => [told('delivered'), told('finished')], { timeout: 10_000 }).toEqual([5, 4])
-  return { sequenceNumbers }
+  return { worker, sequenceNumbers }
 }
 
 async function lease(): Promise<{ readonly owner: string | undefined; readonly checkpoint: string | undefined }> {
@@ -72,7 +73,7 @@ async function lease(): Promise<{ readonly owner: string | undefined; readonly c
 }
 
 test('a handler that hangs does not keep a process that gets SIGTERM: it ends in time, its checkpoint written, its lease given back', async () => {
-  const { sequenceNumbers } = await startHanging(1_000)
+  const { worker, sequenceNumbers } = await startHanging(1_000)
   const startedAt = performance.now()
   expect(await worker.stop()).toBe(0)
   const tookMs = performance.now() - startedAt
@@ -82,7 +83,7 @@ test('a handler that hangs does not keep a process that gets SIGTERM: it ends in
 })
 
 test('a second SIGTERM ends it at once, its checkpoint written, its lease given back', async () => {
-  const { sequenceNumbers } = await startHanging(60_000)
+  const { worker, sequenceNumbers } = await startHanging(60_000)
   worker.signal('SIGTERM')
   await expect.poll(() => readLines(logFile).filter(({ told }) => told === 'stopping').length).toBe(1)
   const startedAt = performance.now()

@@ -208,8 +208,8 @@ export const processing: readonly Mutation[] = [
   {
     name: 'go on at once with a shard that has stopped',
     file: 'consumer/src/processing/shard-sessions.ts',
-    from: 'await this.#changed.until(() => this.#retryNow, signal, clock, restMs)',
-    to: 'await this.#changed.until(() => this.#retryNow, signal, clock, restMs / 10)',
+    from: 'this.#context.clock, this.#stops.restMs)',
+    to: 'this.#context.clock, this.#stops.restMs / 10)',
     noticedBy: 1,
   },
   {

@@ -33,9 +33,9 @@ const VARIATIONS: readonly { readonly vary: Vary; readonly share: number }[] = [
   { vary: withClocksSet, share: 0.15 },
 ]
 
-/** More often those that hand something on to others. */
+/** More often those that hand something on to others; without those that only some handlers ask for. */
 const WRITES: readonly TableWrite[] = [
-  ...TABLE_WRITES,
+  ...TABLE_WRITES.filter((write) => write !== 'prepare'),
   'handoff',
   'handoffRelease',
   'handoffRelease',

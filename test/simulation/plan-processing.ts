@@ -1,5 +1,5 @@
 import type { Random } from '@shardwise/core'
-import type { CallbackTrouble, Fault, HandlerTrouble } from './faults.ts'
+import { ANY_WORKER, type CallbackTrouble, type Fault, type HandlerTrouble } from './faults.ts'
 import type { Plan, WorkerPlan } from './plan.ts'
 import { several, withFaults } from './plan-fleets.ts'
 import { between, chance, integer, pick } from './randomness.ts'
@@ -61,6 +61,7 @@ const VARIATIONS: readonly { readonly vary: Vary; readonly share: number }[] = [
   { vary: withManualCheckpoints, share: 0.15 },
   { vary: withLetterTroubles, share: 0.5 },
   { vary: withReset, share: 0.1 },
+  { vary: withHaste, share: 0.25 },
 ]
 
 function withBatches(random: Random, plan: Varied): Varied {
@@ -202,7 +203,23 @@ function withHooks(random: Random, plan: Varied): Varied {
 function withManualCheckpoints(random: Random, plan: Varied): Varied {
   if (plan.processing.shape === 'records') return plan
   // Without a hook at its end a shard would wait there for a checkpoint.
-  return processed(plan, { manualShare: pick(random, [0.02, 0.3, 1]), hasHooks: true })
+  const manual = processed(plan, { manualShare: pick(random, [0.02, 0.3, 1]), hasHooks: true })
+  const faults = several(
+    random,
+    [0, 1, 2],
+    plan,
+    (atMs): Fault => ({
+      kind: 'killAtWrite',
+      atMs,
+      place: ANY_WORKER,
+      write: 'prepare',
+      nth: pick(random, [1, 2, 5]),
+      when: pick(random, ['before', 'after']),
+      restartMs: Math.round(random() * 2 * plan.failoverTime),
+      renamed: chance(random, 0.5),
+    }),
+  )
+  return { ...withFaults(manual, faults), processing: manual.processing }
 }
 
 /** Dead letters are hard to keep. */
@@ -240,6 +257,25 @@ function withReset(random: Random, plan: Varied): Varied {
     }),
   )
   return { ...withFaults(plan, faults), processing: plan.processing }
+}
+
+/** Workers leave while their handlers are far from done, with little patience. */
+function withHaste(random: Random, plan: Varied): Varied {
+  const workers = plan.workers.map((worker) => ({ ...worker, closeTimeout: pick(random, [0, 50, 1_000]) }))
+  const ends = several(random, [1, 2, 3], plan, (atMs): Fault => {
+    const restartMs = Math.round(random() * plan.failoverTime)
+    return { kind: 'leave', atMs, place: pick(random, workers).place, restartMs, keepsName: chance(random, 0.5) }
+  })
+  const troubles = ends.map(
+    ({ atMs }): Fault => ({
+      kind: 'handlers',
+      atMs: Math.max(0, atMs - 3_000),
+      forMs: 4_000,
+      act: pick(random, ['swallow', 'swallow', 'deaf', 'hang']),
+      probability: pick(random, [0.1, 0.5]),
+    }),
+  )
+  return { ...withFaults({ ...plan, workers }, [...ends, ...troubles]), processing: plan.processing }
 }
 
 /** So much faster than records come, they can be handled one after the other, where nothing goes side by side. */

@@ -92,6 +92,7 @@ export class ProcessingWitness {
   /** When the table has carried out the last write to each lease, on the process's own clock. */
   readonly #heldMs = new Map<string, number>()
   #isPaused = false
+  readonly #pausedShards = new Set<string>()
 
   constructor(options: ProcessingWitnessOptions) {
     this.#options = options
@@ -201,16 +202,23 @@ export class ProcessingWitness {
     }
   }
 
-  /** Its program has paused all shards, or some. */
+  /** Its program has paused all shards, or some: also when they are taken up later. */
   paused(shards: readonly { readonly stream: string; readonly shardId: string }[] | 'all'): void {
-    this.#isPaused ||= shards === 'all'
     this.#options.note('paused')
-    const lives = shards === 'all' ? [...this.#lives.values()] : shards.map((shard) => this.lifeOf(shard))
-    for (const life of lives) life.isPaused = true
+    if (shards === 'all') {
+      this.#isPaused = true
+      for (const life of this.#lives.values()) life.isPaused = true
+      return
+    }
+    for (const shard of shards) {
+      this.#pausedShards.add(keyOf(shard))
+      this.lifeOf(shard).isPaused = true
+    }
   }
 
   resumed(): void {
     this.#isPaused = false
+    this.#pausedShards.clear()
     for (const life of this.#lives.values()) {
       life.isPaused = false
       life.mayGoOn()
@@ -276,7 +284,7 @@ export class ProcessingWitness {
         nowMs: this.#options.nowMs,
         maxAheadRecords: plan.maxAheadRecords,
       })
-      life.isPaused = this.#isPaused
+      life.isPaused = this.#isPaused || this.#pausedShards.has(key)
       this.#lives.set(key, life)
     }
     return life
@@ -285,7 +293,7 @@ export class ProcessingWitness {
   /** It may count on a lease for so long after a write. Computing may have taken longer, with nobody to tell it that the lease is over. */
   #checkHeld(record: ConsumerRecord<unknown>): void {
     const { process, failoverTime } = this.#options
-    const heldMs = process.monotonicMs() - (this.#heldMs.get(shardKeyOf(record.stream, record.shardId)) ?? 0)
+    const heldMs = process.monotonicMs() - (this.#heldMs.get(keyOf(record)) ?? 0)
     if (heldMs <= failoverTime) return
     this.#object(
       'nothing under a lease that is over',
@@ -458,4 +466,8 @@ export function closeTimeoutOf({ closeTimeout = CLOSE_MS }: WorkerPlan): number 
 
 function isTimeout({ aborted, reason }: AbortSignal): boolean {
   return aborted && (reason as ConsumerError).code === 'ERR_HANDLER_TIMEOUT'
+}
+
+function keyOf({ stream, shardId }: { readonly stream: string; readonly shardId: string }): string {
+  return shardKeyOf(stream, shardId)
 }

@@ -14,6 +14,8 @@ import type { Trace } from './trace.ts'
 const SLOW_MS = 2_000
 const HANG_MS = 20_000
 const REJECT_MS = 200
+/** Of the checkpoints that handlers make, so many are announced first. */
+const PREPARED_SHARE = 0.3
 const NEVER = new AbortController().signal
 /** In failover times. */
 const BLOCK = [0.05, 2.2] as const
@@ -28,6 +30,7 @@ interface Context {
   readonly signal: AbortSignal
   readonly attempt: number
   readonly checkpoint?: ((record?: never) => void) | undefined
+  readonly prepareCheckpoint?: ((record?: never, state?: Uint8Array) => Promise<{ commit(): void }>) | undefined
 }
 
 export interface HandlerSurroundings {
@@ -64,14 +67,19 @@ export class SimulatedHandlers {
     if (call === undefined) return undefined
     this.#inNext?.()
     this.#inNext = undefined
-    this.#name(records, context)
     const trouble =
       disturbances.trouble('handlers', random) ?? (records.some(({ data }) => this.#fails(data)) ? 'throw' : undefined)
+    const waitMs = random() * 2 * plan.handlerMs
     // A loop is told of no signal.
     const signal = processing?.shape === 'records' ? NEVER : context.signal
-    return this.#act(trouble, random() * 2 * plan.handlerMs, signal, (succeeded) =>
-      succeeded ? call.succeeded() : call.failed(),
-    )
+    const act = (): Promise<void> | undefined =>
+      this.#act(trouble, waitMs, signal, (succeeded) => (succeeded ? call.succeeded() : call.failed()))
+    const prepared = this.#name(records, context)
+    if (prepared === undefined) return act()
+    return prepared.then(act, (error: unknown) => {
+      call.failed()
+      throw error
+    })
   }
 
   hook(
@@ -119,13 +127,24 @@ export class SimulatedHandlers {
     return failingShare > 0 && !this.#isMended && isAmong(textOf(data), 'failing', failingShare)
   }
 
-  /** Sometimes before the record is handled, which says nothing of whether it will be. */
-  #name(records: readonly ConsumerRecord<unknown>[], { checkpoint }: Context): void {
+  /** Before the record is handled, which says nothing of whether it will be: at once, or in two phases. */
+  #name(
+    records: readonly ConsumerRecord<unknown>[],
+    { checkpoint, prepareCheckpoint }: Context,
+  ): Promise<void> | undefined {
     const { process, processing, witness } = this.#surroundings
+    const { random } = process
     const last = records.at(-1)
-    if (last === undefined || !chance(process.random, processing?.manualShare ?? 0)) return
+    if (last === undefined || !chance(random, processing?.manualShare ?? 0)) return undefined
+    if (chance(random, PREPARED_SHARE)) {
+      return prepareCheckpoint?.(undefined, Uint8Array.of(records.length)).then((prepared) => {
+        witness.named(last)
+        prepared.commit()
+      })
+    }
     witness.named(last)
     checkpoint?.()
+    return undefined
   }
 
   #act(

@@ -239,15 +239,12 @@ export class SimulatedWorker implements FleetMember {
       (name: Hook) =>
       (shard: { readonly stream: string; readonly shardId: string }, { signal }: { readonly signal: AbortSignal }) =>
         handlers.hook(name, shard, signal)
-    // Where checkpoints are manual, the end of a shard needs somebody's word.
-    const hooks = !hasHooks
-      ? { onShardEnd: () => {} }
-      : {
-          onShardStart: hook('onShardStart'),
-          onShardEnd: hook('onShardEnd'),
-          onShardRelease: hook('onShardRelease'),
-          onLeaseLost: hook('onLeaseLost'),
-        }
+    const hooks = hasHooks && {
+      onShardStart: hook('onShardStart'),
+      onShardEnd: hook('onShardEnd'),
+      onShardRelease: hook('onShardRelease'),
+      onLeaseLost: hook('onLeaseLost'),
+    }
     if (shape === 'records') return this.#loop()
     return this.#consumer.run(
       shape === 'eachRecord'

@@ -19,6 +19,7 @@ export const TABLE_WRITES = [
   'workerEntry',
   'workerLeave',
   'repairLease',
+  'prepare',
 ] as const
 export type TableWrite = (typeof TABLE_WRITES)[number]
 
@@ -77,6 +78,7 @@ function leaseWriteOf(request: Input): TableWrite {
   if (removed.has('leaseOwner')) return 'release'
   if (set.has('leaseOwner')) return 'assign'
   if (removed.has('checkpointOwner')) return 'handoffRelease'
+  if (set.has('pendingCheckpoint')) return 'prepare'
   if (set.has('checkpoint')) return 'checkpoint'
   return set.has('leaseCounter') ? 'renew' : 'repairLease'
 }

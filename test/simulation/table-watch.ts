@@ -41,6 +41,8 @@ export class TableWatch {
   readonly #bornMs = new Map<SimulatedProcess, number>()
   /** When each holder sent the last write to a lease that was answered. */
   readonly #written = new Map<string, number>()
+  /** When each holder announced a checkpoint last. */
+  readonly #preparedMs = new Map<string, number>()
   /** When each lease was written lately too soon. */
   readonly #early = new Map<string, readonly number[]>()
   /** When each lease changed hands last. */
@@ -73,8 +75,10 @@ export class TableWatch {
     if (request.operation === 'Scan' && this.#options.hasIndex) this.#checkScan(process)
     const { key, write } = request
     if (write !== undefined) this.#counts.set(write, (this.#counts.get(write) ?? 0) + 1)
-    if (key === undefined || write === undefined || !isHolders(write)) return () => {}
+    if (key === undefined || write === undefined) return () => {}
     const name = `${process.name} ${key}`
+    if (write === 'prepare') this.#preparedMs.set(name, nowMs)
+    if (!isHolders(write)) return () => {}
     if (write === 'renew' || write === 'checkpoint') this.#checkInterval(process, key, write)
     // Until it is answered nothing is known of it.
     this.#written.delete(name)
@@ -118,6 +122,9 @@ export class TableWatch {
     const leastMs = write === 'renew' ? renewalMs : checkpointMs
     const nowMs = this.#options.nowMs()
     const afterMs = nowMs - lastMs
+    // Writes wait for one another: the last may have come late, behind one that a handler asked for.
+    const preparedMs = this.#preparedMs.get(`${process.name} ${key}`) ?? Number.NEGATIVE_INFINITY
+    if (nowMs - preparedMs < 2 * leastMs) return
     if (afterMs < leastMs * (1 - EARLY_SHARE) - EARLY_MS) {
       // A look at the table that took long shows what was the case once, which is then made sure of.
       const recent = (this.#early.get(key) ?? []).filter((atMs) => atMs >= this.#freshMs)

@@ -77,7 +77,7 @@ export class Consumer<Value = undefined> {
   #streams: Streams | undefined
   #fleet: Fleet<ShardConsumer> | undefined
   #running: Promise<void> | undefined
-  /** What resets or deregisters. */
+  /** It is being reset, or deregistered. */
   #isBusy = false
   /** `close()` has been called. */
   #isClosing = false
@@ -139,6 +139,7 @@ export class Consumer<Value = undefined> {
       new RecordStream<Value>({
         run: (eachRecord) => this.#begin({ eachRecord, signal }, options),
         isHeld: ({ stream, shardId }) => this.#shards({ stream, shardId }).some((shard) => shard.isHeld()),
+        later: (again) => void options.clock.sleep(LATER_MS).then(again),
         close: async () => {
           this.#hurry.abort()
           await this.#close()
@@ -368,3 +369,6 @@ export class Consumer<Value = undefined> {
     }
   }
 }
+
+/** A loop that has to wait until it is known whether a lease is lost looks again after so long. */
+const LATER_MS = 50

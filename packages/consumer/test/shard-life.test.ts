@@ -153,6 +153,30 @@ describe('a stopped shard', () => {
     expect(worker.told('shardStopped')).toHaveLength(1)
   })
 
+  test('is not tried again beside a handler that ignores its signal', async () => {
+    const life = new Life()
+    for (const text of ['slow', 'bad']) life.stage.kinesis.put(text)
+    const worker = life.start({ stoppedRetryMs: F })
+    await life.stopped(worker)
+    await life.stage.clock.advance(60 * F)
+    expect(life.handled).toEqual(['slow', 'bad'])
+    expect(status(worker)).toMatchObject({ state: 'stopped', bufferedBytes: 0 })
+    life.slow.resolve()
+    await life.stage.clock.advance(2 * F)
+    // What it did after its signal was aborted doesn't count.
+    expect(life.handled.slice(0, 4).toSorted()).toEqual(['bad', 'bad', 'slow', 'slow'])
+  })
+
+  test('with a handler that ignores its signal is given back at once all the same', async () => {
+    const life = new Life()
+    for (const text of ['slow', 'bad']) life.stage.kinesis.put(text)
+    const worker = life.start({ stoppedRetryMs: F })
+    await life.stopped(worker)
+    await life.stage.clock.advance(60 * F)
+    expect(await durationOf(life, worker.consumer.close())).toBeLessThan(100)
+    expect(life.hooks).toEqual(['start 0', 'release 0'])
+  })
+
   test('that is resumed while it waits for what runs is tried again right after', async () => {
     const life = new Life()
     for (const text of ['slow', 'bad']) life.stage.kinesis.put(text)

@@ -1,6 +1,7 @@
 import { ManualClock } from '@shardwise/core/testing'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
+import { collectGarbage } from '../../test/garbage.ts'
 import { Alarms } from './alarms.ts'
 
 test('every alarm rings at its time, one that was turned off never, and one sleep serves them all', async () => {
@@ -59,6 +60,18 @@ test('an alarm that is set, or turned off, by one that rings counts', async () =
   off.push(alarms.set(10, () => rung.push('second')))
   await clock.advance(100)
   expect(rung).toEqual(['first', 'third'])
+})
+
+test('an alarm that was turned off holds on to nothing, though others are before it', async () => {
+  const alarms = new Alarms(new ManualClock())
+  alarms.set(10, () => {})
+  const held = ((): WeakRef<object> => {
+    const records = { data: Buffer.alloc(1_000) }
+    alarms.set(86_400_000, () => records.data)()
+    return new WeakRef(records)
+  })()
+  await collectGarbage()
+  expect(held.deref()).toBeUndefined()
 })
 
 test('an alarm beyond what timers take sleeps as long as they can', () => {

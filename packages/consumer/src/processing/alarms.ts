@@ -2,10 +2,11 @@ import type { Clock } from '@shardwise/core'
 
 interface Alarm {
   readonly atMs: number
-  readonly ring: () => void
+  ring: () => void
   isOff: boolean
 }
 
+const NOTHING = (): void => {}
 /** The longest that timers take. */
 const MAX_SLEEP_MS = 2 ** 31 - 1
 
@@ -31,6 +32,8 @@ export class Alarms {
     return () => {
       if (alarm.isOff) return
       alarm.isOff = true
+      // It stays until its time, and what it was for may hold much memory.
+      alarm.ring = NOTHING
       this.#rest()
     }
   }

@@ -2,11 +2,15 @@ import type { ConsumerRecord } from './consumer-record.ts'
 import { Fifo } from './fifo.ts'
 import type { Intake } from './intake.ts'
 import { KeyLanes } from './key-lanes.ts'
-import { type GivenWork, laneOf, type SingleWork, singleWorkOf } from './single-works.ts'
-import type { BatchLimits, Ordering } from './work.ts'
+import { GONE, isGone } from './record-buffer.ts'
+import { AT_ONCE, type GivenWork, laneOf, type SingleWork, singleWorkOf } from './single-works.ts'
+import type { BatchLimits, Ordering, Undecodable } from './work.ts'
 
 /** A batch on its way through the handler, or a part of one that has failed. */
 export interface BatchWork extends GivenWork {
+  record: ConsumerRecord
+  batch: readonly ConsumerRecord[] | undefined
+  undecodable: Undecodable | undefined
   readonly records: readonly SingleWork[]
   /** What it keeps others from, until it and what follows it are finished. */
   readonly lanes: ReadonlySet<string>
@@ -32,13 +36,19 @@ export class BatchWorks {
   /** The batch that is being gathered. */
   #gathered: SingleWork[] = []
   #gatheredBytes = 0
+  #hasMore = false
 
   constructor(intake: Intake, options: BatchWorksOptions) {
     this.#intake = intake
     this.#options = options
   }
 
+  /** 0, too, if what was there has only been looked through in part. */
   get waitMs(): number | undefined {
+    return this.#hasMore ? 0 : this.#dueInMs
+  }
+
+  get #dueInMs(): number | undefined {
     const [first] = this.#gathered
     if (first === undefined) return undefined
     if (this.#intake.givesNoMore) return 0
@@ -47,12 +57,13 @@ export class BatchWorks {
 
   take(): BatchWork | undefined {
     const ready = this.#ready.shift()
-    if (ready !== undefined) return ready
+    if (ready !== undefined) return checked(ready)
+    this.#hasMore = false
     // There is one lane: what comes next would only wait in it.
     if (this.#options.ordering === 'shard' && this.#lanes.busyKeys > 0) return undefined
     const isFull = this.#joinReady() || this.#joinNew()
     if (this.#gathered.length === 0) return undefined
-    return isFull || this.waitMs === 0 ? this.#give() : undefined
+    return isFull || this.#dueInMs === 0 ? this.#give() : undefined
   }
 
   /** What is in a batch has been begun already. */
@@ -103,7 +114,11 @@ export class BatchWorks {
 
   /** Takes in what comes next in the shard. Answers whether the batch may take no more. */
   #joinNew(): boolean {
-    while (!this.#isComplete()) {
+    for (let count = 0; !this.#isComplete(); count++) {
+      if (count === AT_ONCE) {
+        this.#hasMore = true
+        return false
+      }
       const record = this.#intake.next()
       if (record === undefined) return false
       const next = singleWorkOf(record, this.#intake)
@@ -148,7 +163,7 @@ export class BatchWorks {
     this.#gatheredBytes = 0
     const work = workOf(records, this.#lanesOf(records), records[0]!.failedAtMs)
     for (const lane of work.lanes) this.#lanes.hold(lane)
-    return work
+    return checked(work)
   }
 
   #lanesOf(records: readonly SingleWork[]): Set<string> {
@@ -185,4 +200,15 @@ function workOf(records: readonly SingleWork[], lanes: ReadonlySet<string>, fail
     lanes,
     next: undefined,
   }
+}
+
+/** With nothing to handle if any of it has lost its data. */
+function checked(work: BatchWork): BatchWork {
+  const gone = work.records.find(({ record }) => isGone(record))
+  if (gone !== undefined) {
+    work.record = gone.record
+    work.batch = undefined
+    work.undecodable = GONE
+  }
+  return work
 }

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { CodecError } from '@shardwise/core'
 import { settle } from '@shardwise/core/testing'
+import { AggregateBuilder } from '@shardwise/records'
 import { describe, expect, test } from 'vitest'
 import { ManualHandler, poolOf, shardOf } from '../../test/pool-stage.ts'
 import { ConsumerError } from '../errors.ts'
@@ -381,6 +382,25 @@ describe('a Kinesis record that is damaged inside', () => {
     expect(got).toEqual(['after'])
     expect(shard.eventsOf('recordSkipped')).toMatchObject([{ sequenceNumber: '90', partitionKey: 'outer' }])
     expect(shard.queue.empty).toBe(true)
+  })
+
+  test('because its bytes have gone since it was read stops its shard whatever the policy: the stream still has it', async () => {
+    const builder = new AggregateBuilder()
+    for (const key of ['a', 'b']) builder.add(key, undefined, Buffer.from(key))
+    const data = Uint8Array.from(builder.build(0n).data)
+    const { pool } = poolOf(
+      (record) => {
+        if (record.partitionKey === 'a') structuredClone(null, { transfer: [record.data.buffer as ArrayBuffer] })
+      },
+      { failurePolicy: 'skip' },
+    )
+    const shard = shardOf('s', [])
+    shard.queue.push([{ sequenceNumber: '90', partitionKey: 'outer', data, arrivedAt: undefined }])
+    pool.add(shard)
+    await settle()
+    expect(shard.stops).toMatchObject([{ work: { undecodable: { isGone: true } }, error: { code: 'ERR_RECORD' } }])
+    expect(shard.eventsOf('recordSkipped')).toEqual([])
+    expect(shard.queue.memory().checkpoint).toEqual({ sequenceNumber: '90', subSequenceNumber: 0 })
   })
 
   test('goes to the dead letters as it is', async () => {

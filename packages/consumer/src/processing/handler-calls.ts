@@ -96,7 +96,8 @@ export class HandlerCalls {
   start(member: PoolMember, work: Work, sinceMs: number | undefined): boolean {
     const { queue, mayRun } = member.shard
     const letter = member.letters.size === 0 ? undefined : member.letters.get(work)
-    if (work.undecodable !== undefined && letter === undefined) {
+    // Where its bytes have gone, there is nothing to send either.
+    if (work.undecodable !== undefined && (letter === undefined || work.undecodable.isGone)) {
       this.#failures.undecodable(member, work, work.undecodable)
       return false
     }

@@ -97,6 +97,32 @@ describe('places', () => {
     expect(other.queue.empty).toBe(true)
   })
 
+  test('a shard that is handled synchronously leaves the others all places they can fill', async () => {
+    let ms = 0
+    const manual = new ManualHandler()
+    const { pool } = poolOf(
+      (record, context) => (record.shardId === 'sync' ? void ms++ : manual.eachRecord(record, context)),
+      {
+        concurrency: 8,
+        clock: { ...systemClock, monotonicMs: () => ms },
+      },
+    )
+    const sync = shardOf(
+      'sync',
+      many(1_000, () => 'a'),
+    )
+    const other = shardOf('other', many(20, String))
+    pool.add(sync)
+    pool.add(other)
+    for (let turn = 0; turn < 10; turn++) await settle()
+    expect(sync.queue.empty).toBe(false)
+    expect(manual.begun).toHaveLength(7)
+    await manual.end(...manual.begun)
+    for (let turn = 0; turn < 10; turn++) await settle()
+    expect(sync.queue.empty).toBe(false)
+    expect(manual.begun).toHaveLength(14)
+  })
+
   test('of very many shards those that wait longest come first, and none is left out', async () => {
     const manual = new ManualHandler()
     const { pool } = poolOf(manual.eachRecord, { concurrency: 250 })

@@ -25,13 +25,13 @@ const TURN_RECORDS = 10_000
 const RUN_RECORDS = 256
 /** At most so many places, and a quarter of them, are kept free of shards that have more than their share. */
 const MAX_RESERVED = 8
-/** Who has fewest is looked for among so many of those that wait longest. */
+/** Where nobody has less than its share, who has few is looked for among so many of those that wait longest. */
 const MAX_LOOK = 32
 const ASK_BARRED_MS = 100
 
 /**
- * Runs the handler on the records of all shards of the worker, at most `concurrency` at once. A free place goes to the shard
- * that has the fewest; and one shard, however slow its handlers are, never has all of them if there are others.
+ * Runs the handler on the records of all shards of the worker, at most `concurrency` at once. A free place goes to a shard
+ * that has less than its share of them; and one shard, however slow its handlers are, never has all of them if there are others.
  */
 export class HandlerPool {
   readonly #concurrency: number
@@ -186,27 +186,41 @@ export class HandlerPool {
     this.#barred.clear()
   }
 
-  /** Of the shards that may have something to run, the one with the fewest running that may have a place. */
+  /**
+   * Of the shards that may have something to run: one that has less than its share of the places; or else the one that waits longest, unless
+   * others that are to get a place too have fewer.
+   */
   #next(): PoolMember | undefined {
     if (this.#calls.running >= this.#concurrency) return undefined
     let best = -1
-    let fewest = Number.POSITIVE_INFINITY
-    for (let index = 0; index < this.#ready.length && fewest > 0; index++) {
+    for (let index = 0; index < this.#ready.length; index++) {
       if (index >= MAX_LOOK && best !== -1) break
       const member = this.#ready[index]!
-      if (member.running < fewest && this.#hasPlace(member)) {
+      if (!this.#hasPlace(member)) continue
+      const first = this.#ready[best]
+      if (!member.isSynchronous && this.#hasLess(member)) {
         best = index
-        fewest = member.running
+        break
+      }
+      if (first === undefined || (!first.isSynchronous && !member.isSynchronous && member.running < first.running)) {
+        best = index
       }
     }
-    return best === -1 ? undefined : this.#ready.splice(best, 1)[0]
+    if (best === -1) return undefined
+    return best === 0 ? this.#ready.shift() : this.#ready.splice(best, 1)[0]
   }
 
-  #hasPlace({ running }: PoolMember): boolean {
+  /** Whether it has less than its share. */
+  #hasLess({ running }: PoolMember): boolean {
+    return running < Math.max(1, Math.floor(this.#concurrency / this.#shards))
+  }
+
+  #hasPlace(member: PoolMember): boolean {
     const free = this.#concurrency - this.#calls.running
     if (free === 0) return false
     const reserved = Math.min(this.#shards - 1, Math.floor(this.#concurrency / 4), MAX_RESERVED)
-    return free > reserved || running < this.#concurrency / this.#shards
+    // What the shares leave over may be taken from there too.
+    return free > reserved || member.running < this.#concurrency / this.#shards
   }
 
   /** Runs what the shard has, for a while. Returns how much it was. */
@@ -220,6 +234,7 @@ export class HandlerPool {
       return 0
     }
     member.isBarred = false
+    let hasStarted = false
     let taken = 0
     let mayHaveMore = true
     while (mayHaveMore && !member.isBarred && taken < RUN_RECORDS && taken < most) {
@@ -233,15 +248,22 @@ export class HandlerPool {
       // Of single records one in a run: to measure each would cost more than what most handlers do.
       const sinceMs = taken === 1 || work.batch !== undefined ? this.#clock.monotonicMs() : undefined
       const isRunning = this.#calls.start(member, work, sinceMs)
+      hasStarted ||= isRunning
       mayHaveMore = !member.isRemoved
       // After every record: one that took long may have cost the lease, and nothing may be begun then.
       if (this.#clock.monotonicMs() >= endMs) break
-      if (isRunning && (this.#ready.length > 0 || !this.#hasPlace(member))) break
+      if (isRunning && !this.#mayTakeMore(member)) break
     }
     queue.report()
+    if (taken > 0) member.isSynchronous = !hasStarted
     if (mayHaveMore) this.#ready.push(member)
     else member.isReady = false
     return taken
+  }
+
+  /** Without the others having their turn. */
+  #mayTakeMore(member: PoolMember): boolean {
+    return this.#hasPlace(member) && (this.#ready.length === 0 || this.#hasLess(member))
   }
 
   /** A batch that isn't full goes when its time has come. */

@@ -3,9 +3,10 @@ import type { ConsumerRecord } from './consumer-record.ts'
 /** What a handler is told besides the record. */
 export interface HandlerContext {
   /**
-   * Aborted when the handler should give up: the record is no longer this worker's because its lease was lost, the consumer
-   * stops and has waited for `closeTimeout`, or the attempt has taken `handlerTimeoutMs`. Its `reason` is a {@link ConsumerError}
-   * that says which. What the handler does afterwards may be done by another worker, or another attempt, at the same time.
+   * Aborted when the handler should give up: the record is no longer this worker's because its lease was lost; the consumer, or the
+   * shard, stops and has waited for `closeTimeout`; or the attempt has taken `handlerTimeoutMs`. Its `reason` is a {@link ConsumerError}
+   * that says which. The attempt doesn't count as finished then, however it ends: the record comes again, here or elsewhere. What the handler
+   * does afterwards may be done by another worker, or another attempt, at the same time.
    */
   readonly signal: AbortSignal
   /** 1 for the first attempt with this record, or batch. */
@@ -14,7 +15,8 @@ export interface HandlerContext {
    * With `checkpointing: 'manual'`: everything up to `record` may be taken for finished after a restart, once it is finished indeed. Default: the
    * handler's own record, or the last of its batch.
    *
-   * @throws {ConsumerError} `ERR_STATE` where checkpoints are automatic; `ERR_CHECKPOINT` for a record that wasn't delivered
+   * @throws {ConsumerError} `ERR_STATE` where checkpoints are automatic; `ERR_CHECKPOINT` for a record that wasn't delivered;
+   *   `ERR_LEASE_LOST` once the lease is lost
    */
   checkpoint(record?: ConsumerRecord): void
   /**
@@ -22,7 +24,8 @@ export interface HandlerContext {
    * checkpoint is made by {@link PreparedCheckpoint.commit}. For what must be done in another place exactly together with the checkpoint.
    *
    * @param state at most some KB: it is part of the lease
-   * @throws {ConsumerError} `ERR_STATE` where checkpoints are automatic; `ERR_CHECKPOINT` for a record that wasn't delivered
+   * @throws {ConsumerError} `ERR_STATE` where checkpoints are automatic; `ERR_CHECKPOINT` for a record that wasn't delivered;
+   *   `ERR_LEASE_LOST` once the lease is lost
    */
   prepareCheckpoint(record?: ConsumerRecord, state?: Uint8Array): Promise<PreparedCheckpoint>
 }

@@ -1,6 +1,13 @@
 import { comparePositions, isSentinel, type Position } from '@shardwise/records'
 import type { ConsumerRecord } from './consumer-record.ts'
-import { type KinesisRecord, RecordBuffer, type RecordBufferOptions, type Source } from './record-buffer.ts'
+import {
+  GONE,
+  isGone,
+  type KinesisRecord,
+  RecordBuffer,
+  type RecordBufferOptions,
+  type Source,
+} from './record-buffer.ts'
 import { Watermark } from './watermark.ts'
 import type { QueueMemory, TriedRecord, Undecodable } from './work.ts'
 
@@ -38,6 +45,8 @@ export class Intake {
   readonly #onBatchFinished: ((durationMs: number) => void) | undefined
   /** Came out of the buffer, but not yet from {@link next}. */
   #held: ConsumerRecord | undefined
+  /** What was held has lost its data. */
+  #gone: Undecodable | undefined
   /** Of the former queue, from the first on that hasn't come again. */
   #finishedAbove: readonly Position[]
   #finishedIndex = 0
@@ -112,7 +121,7 @@ export class Intake {
 
   /** Why what came last from {@link next} can't be handled. */
   get undecodable(): Undecodable | undefined {
-    return this.#buffer.undecodable
+    return this.#gone ?? this.#buffer.undecodable
   }
 
   /** @returns the bytes that these records are counted with */
@@ -125,7 +134,7 @@ export class Intake {
 
   /** The next that may be begun: a user record, or an undecodable Kinesis record. */
   next(): ConsumerRecord | undefined {
-    if (this.isDraining) return undefined
+    if (this.isDraining || this.#gone !== undefined) return undefined
     for (;;) {
       if (this.#watermark.ahead >= this.#maxAheadRecords) return undefined
       const record = this.#held ?? this.#buffer.next()
@@ -134,7 +143,10 @@ export class Intake {
         this.#held = record
         return undefined
       }
-      this.#held = undefined
+      if (this.#held !== undefined) {
+        if (isGone(record)) this.#gone = GONE
+        this.#held = undefined
+      }
       this.#newestSequenceNumber = record.sequenceNumber
       this.#newestSubSequenceNumber = record.subSequenceNumber
       if (this.#finishedIndex === this.#finishedAbove.length || !this.#wasFinished(record)) return record

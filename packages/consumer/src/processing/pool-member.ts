@@ -33,6 +33,8 @@ export class PoolMember {
   readonly firstContext: Attempt
   /** How many handlers of it hold a place. */
   running = 0
+  /** Its last records were done at once: it needs no place. */
+  isSynchronous = false
   /** There may be something to run. */
   isReady = false
   /** Nothing of it is begun until it is asked again whether it may run. */
@@ -44,7 +46,7 @@ export class PoolMember {
   /** An alarm is set for the batch that is being gathered. */
   isGathering = false
   /** What comes out of the queue to be sent, not to be handled. */
-  readonly letters = new Map<Work, PendingLetter>()
+  readonly letters: Map<Work, PendingLetter> = new Map()
   readonly #alarms: Alarms
   readonly #offs = new Set<() => void>()
 

@@ -74,6 +74,19 @@ interface Opened {
   undecodable: Undecodable | undefined
 }
 
+const NOTHING_OPEN = { reader: undefined, lone: undefined, emptyTail: undefined, misplaced: 0, placement: undefined }
+
+/** A handler that transfers the memory of its record takes away others that share it. */
+export const GONE: Undecodable = Object.freeze({
+  reason: 'its bytes are gone: a handler has transferred the memory that this record shared with the one it was given',
+  isGone: true,
+})
+
+/** Whether the record's data has been taken away since it was made. */
+export function isGone({ data: { buffer } }: ConsumerRecord): boolean {
+  return 'detached' in buffer && buffer.detached
+}
+
 /** What a Kinesis record costs in memory besides its data, roughly. */
 const RECORD_OVERHEAD_BYTES = 200
 
@@ -127,10 +140,9 @@ export class RecordBuffer {
       try {
         const record = open.reader === undefined ? takeLone(open) : this.#nextOf(open, open.reader)
         if (record !== undefined) return record
-      } catch (error) {
-        // It was sound when it was opened. A handler that transfers its record's buffer takes the rest of the aggregate away.
-        const reason = `its bytes are gone, or changed, since its first records were handled: ${String(error)}`
-        open.undecodable = { reason, isGone: true }
+      } catch {
+        // A view of memory that isn't there any more can't be made; everything else was checked when it was opened.
+        open.undecodable = GONE
         return recordOf(open.source, Math.max(open.reader?.subSequenceNumber ?? 0, 0))
       }
       this.#close(open)
@@ -154,15 +166,15 @@ export class RecordBuffer {
   }
 
   #opened(source: Source): Opened {
+    const wasTaken = source.data.byteLength + RECORD_OVERHEAD_BYTES !== source.bytes
+    if (wasTaken) return { ...NOTHING_OPEN, source, undecodable: GONE }
     const content = openAggregate(source.data, this.#options.hashRange)
     const isMalformed = content.kind === 'malformed' && !this.#wasFinished(source.sequenceNumber, 0)
     return {
+      ...NOTHING_OPEN,
       source,
       reader: content.kind === 'aggregate' ? content.reader : undefined,
       lone: content.kind === 'raw' ? this.#loneOf(source) : undefined,
-      emptyTail: undefined,
-      misplaced: 0,
-      placement: undefined,
       undecodable: isMalformed ? { reason: content.reason, isGone: false } : undefined,
     }
   }

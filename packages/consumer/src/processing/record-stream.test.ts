@@ -10,6 +10,7 @@ import { RecordStream } from './record-stream.ts'
 class Run {
   readonly settled: string[] = []
   isHeld = true
+  later: (() => void)[] = []
   readonly #abort = new AbortController()
   readonly #end = Promise.withResolvers<void>()
   #eachRecord: EachRecord | undefined
@@ -21,6 +22,7 @@ class Run {
         return this.#end.promise
       },
       isHeld: () => this.isHeld,
+      later: (again) => this.later.push(again),
       close: () => {
         this.#abort.abort(new Error('closed'))
         this.end()
@@ -109,6 +111,17 @@ describe('records in a loop', () => {
     failed.end(new Error('no such stream'))
     await expect(lastOfFailed).rejects.toThrow('no such stream')
     expect(numberOf(await failed.iterator.next())).toBe('done')
+  })
+
+  test('a record whose lease turns out to be held after all is given out then', async () => {
+    const run = new Run()
+    const first = run.iterator.next()
+    run.isHeld = false
+    run.offer(1)
+    await settle()
+    run.isHeld = true
+    for (const again of run.later) again()
+    expect(numberOf(await first)).toBe('1')
   })
 
   test('a record whose lease is lost before it is given out is not given out', async () => {

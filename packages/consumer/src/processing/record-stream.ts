@@ -8,6 +8,8 @@ export interface StreamRun<Value> {
   run(eachRecord: EachRecord<Value>): Promise<void>
   /** Whether the record's lease still holds. A loop that blocked the process for long finds out here before its timers do. */
   isHeld(record: ConsumerRecord<Value>): boolean
+  /** Calls back a little later. */
+  later(again: () => void): void
   /** Ends the run without waiting for the record in hand, which then counts as not handled. */
   close(): Promise<void>
 }
@@ -27,6 +29,7 @@ export class RecordStream<Value> implements RecordSource<ConsumerRecord<Value>> 
   #offered: InHand<Value> | undefined
   #given: InHand<Value> | undefined
   #failure: { readonly error: unknown } | undefined
+  #onChange: () => void = () => {}
   #isRunning = false
   #isOver = false
 
@@ -40,6 +43,7 @@ export class RecordStream<Value> implements RecordSource<ConsumerRecord<Value>> 
 
   start(onChange: () => void): void {
     this.#isRunning = true
+    this.#onChange = onChange
     const running = this.#run.run((record, { signal }) => {
       const { promise, resolve, reject } = Promise.withResolvers<void>()
       const giveUp = (): void => {
@@ -73,7 +77,12 @@ export class RecordStream<Value> implements RecordSource<ConsumerRecord<Value>> 
     if (this.#failure !== undefined) throw this.#failure.error
     this.#given?.finish()
     this.#given = undefined
-    if (this.#offered === undefined || !this.#run.isHeld(this.#offered.record)) return undefined
+    if (this.#offered === undefined) return undefined
+    if (!this.#run.isHeld(this.#offered.record)) {
+      // Lost, which takes the offer back; or renewed by an answer that came late, which nobody tells.
+      this.#run.later(this.#onChange)
+      return undefined
+    }
     this.#given = this.#offered
     this.#offered = undefined
     return this.#given.record

@@ -77,6 +77,7 @@ describe('refused is', () => {
   test('everything once the lease is lost', async () => {
     lost.abort(new ConsumerError('ERR_LEASE_LOST', 'lost'))
     expect(() => checkpoints.checkpoint(record(5))).toThrow('lost')
+    expect(() => checkpoints.checkpointAt(at(5))).toThrow('lost')
     await expect(checkpoints.prepareCheckpoint(record(5), undefined)).rejects.toMatchObject({ code: 'ERR_LEASE_LOST' })
   })
 })

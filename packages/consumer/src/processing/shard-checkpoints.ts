@@ -34,6 +34,7 @@ export class ShardCheckpoints implements ManualCheckpoints {
 
   /** Everything up to `finished` is finished. */
   checkpointAt(finished: Position): void {
+    this.#options.holder.lost.throwIfAborted()
     if (!isSentinel(finished)) this.#named.name(finished)
   }
 

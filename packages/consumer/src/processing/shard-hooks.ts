@@ -15,7 +15,10 @@ export interface HeldShardInfo {
 }
 
 export interface HookContext {
-  /** Aborted when the hook should give up: the lease was lost, or the consumer stops and has waited for `closeTimeout`. */
+  /**
+   * Aborted when the hook should give up: the lease was lost, or the consumer stops and has waited for `closeTimeout`; of
+   * `onShardStart` as soon as the shard is to be given up. What hasn't settled 250 ms later is waited for no longer.
+   */
   readonly signal: AbortSignal
   /** 1 for the first attempt. */
   readonly attempt: number
@@ -62,7 +65,7 @@ export interface ShardHooks {
   readonly onShardRelease?: ShardHook | undefined
   /**
    * The lease is lost: another worker may read the shard now, and nothing can be written for it. Called when the handlers have settled,
-   * or have ignored their signal for too long. Its signal is aborted after `closeTimeout`.
+   * or have ignored their signal for too long. Its signal is aborted `closeTimeout` after the loss, and may be so from the start.
    */
   readonly onLeaseLost?: ShardHook | undefined
 }

@@ -227,21 +227,93 @@ describe('a Kinesis record that cannot be taken apart', () => {
     queue.push([damaged, record(2, 'b')])
     expect([queue.take()!, queue.take()!].map(indexOf)).toEqual([0, 2])
   })
+})
 
-  test('is not passed over when its bytes have gone only since it was read', () => {
+describe('a record whose memory a handler has transferred away', () => {
+  const shared = (count: number): KinesisRecord[] => {
+    const bytes = new Uint8Array(10 * count)
+    return Array.from({ length: count }, (_, index) => ({
+      ...record(index, 'a'),
+      data: bytes.subarray(10 * index, 10 * index + 10),
+    }))
+  }
+  const transfer = ({ record: { data } }: Work): unknown =>
+    structuredClone(data, { transfer: [data.buffer as ArrayBuffer] })
+
+  function expectGone(queue: ShardQueue, work: Work | undefined): void {
+    expect(work?.undecodable?.isGone).toBe(true)
+    queue.running(work!)
+    expect(() => queue.finished(work!)).toThrow('has to be read again')
+    queue.failed(work!)
+    expect(queue.take()).toBeUndefined()
+    expect(queue.checkpoint).toEqual(at(0))
+  }
+
+  test('is not passed over: the rest of an aggregate', () => {
     const { queue } = queueOf([])
     const builder = new AggregateBuilder()
     for (const key of ['a', 'b']) builder.add(key, undefined, Buffer.alloc(5))
     queue.push([{ ...record(0, 'a'), data: Uint8Array.from(builder.build(0n).data) }])
     const first = queue.take()!
-    structuredClone(first.record.data, { transfer: [first.record.data.buffer as ArrayBuffer] })
+    transfer(first)
     queue.finished(first)
-    const gone = queue.take()!
-    expect(gone.undecodable?.isGone).toBe(true)
-    queue.running(gone)
-    expect(() => queue.finished(gone)).toThrow('has to be read again')
-    expect(queue.checkpoint).toEqual(at(0))
+    expectGone(queue, queue.take())
   })
+
+  test('is not passed over: the next Kinesis record', () => {
+    const { queue } = queueOf([])
+    queue.push(shared(3))
+    const first = queue.take()!
+    transfer(first)
+    queue.finished(first)
+    expectGone(queue, queue.take())
+  })
+
+  test('is not passed over: the next of its key, which waits', () => {
+    const { queue } = queueOf([])
+    queue.push(shared(2))
+    const first = queue.take()!
+    queue.running(first)
+    expect(queue.take()).toBeUndefined()
+    transfer(first)
+    queue.finished(first)
+    expectGone(queue, queue.take())
+  })
+
+  test('is not passed over: the record itself, when it comes again', () => {
+    const { queue } = queueOf(['b'])
+    queue.finished(queue.take()!)
+    queue.push(shared(2).slice(1))
+    const failing = queue.take()!
+    transfer(failing)
+    queue.failed(failing)
+    queue.again(failing)
+    expectGone(queue, queue.take())
+  })
+
+  test.each([{ maxRecords: 1 }, { maxRecords: 2 }])(
+    'is not passed over: in batches of $maxRecords',
+    ({ maxRecords }) => {
+      const { queue } = queueOf([], 1_000, { batch: { maxRecords, maxBytes: 15, maxWaitMs: 0 } })
+      queue.push(shared(3))
+      const first = queue.take()!
+      transfer(first)
+      queue.finished(first)
+      expectGone(queue, queue.take())
+    },
+  )
+})
+
+test('a long lane is looked through in parts, with the event loop between them', () => {
+  for (const batch of [undefined, { maxRecords: 1, maxBytes: 1_000, maxWaitMs: 1_000 }]) {
+    const { queue } = queueOf(['hot', ...Array.from({ length: 2_500 }, () => 'hot'), 'cold'], 10_000, { batch })
+    queue.running(queue.take()!)
+    let parts = 0
+    let next = queue.take()
+    for (; next === undefined && queue.waitMs === 0; next = queue.take()) parts++
+    expect(parts).toBe(2)
+    expect(next?.record.partitionKey).toBe('cold')
+  }
 })
 
 test('draining gives out what was begun and nothing new', () => {

@@ -135,7 +135,7 @@ export class ShardSession {
 
   /**
    * Runs once. Resolves when everything is finished, or when the shard has stopped: then {@link settled} is to follow. Rejects when
-   * `until` is aborted, or on what trying again can't mend. {@link close} must follow in any case.
+   * `until` is aborted, or on what trying again can't mend. {@link halt} and {@link leave} must follow in any case.
    */
   async run(until: AbortSignal): Promise<SessionEnd> {
     const { pool } = this.#context
@@ -183,19 +183,28 @@ export class ShardSession {
   }
 
   /**
-   * What runs is told to give up, and has `graceMs` to do so; then its memory is free, and what still runs changes nothing any more.
+   * What runs is told to give up, and has `graceMs` to do so; then the memory of what was read is free.
    *
    * @param patience ends the grace
    */
-  async close(
+  async halt(
     reason: ConsumerError,
     graceMs: number = ABORT_GRACE_MS,
     patience: AbortSignal = new AbortController().signal,
   ): Promise<void> {
     this.#handlers.abort(reason)
     await this.settled(patience, graceMs)
-    this.#context.pool.abandon(this.#poolShard)
     this.#memory.close()
+  }
+
+  /** Waits for handlers that don't heed their signal. Rejects when `signal` is aborted. */
+  async deserted(signal: AbortSignal): Promise<void> {
+    while (this.queue.runningHandlers > 0) await this.#progress.wait(signal)
+  }
+
+  /** What still runs changes nothing any more. */
+  leave(): void {
+    this.#context.pool.abandon(this.#poolShard)
   }
 
   #stop(failure: Failure): void {

@@ -140,8 +140,14 @@ export class ShardSessions {
       this.#stop(end.failure, signal)
       await session.settled(signal, closeTimeout)
       signal.throwIfAborted()
-      await this.close(reason)
+      await this.#halt(session, reason)
       this.#stops.settled(this.finished)
+      try {
+        // Of a record that one of them still works on there must not be a second.
+        await session.deserted(signal)
+      } finally {
+        session.leave()
+      }
       await this.#rest(signal)
       telemetry.emit({ type: 'shardResumed', shardId, checkpoint: this.finished })
     }
@@ -193,7 +199,12 @@ export class ShardSessions {
   async close(reason: ConsumerError, graceMs?: number, patience?: AbortSignal): Promise<void> {
     const session = this.#session
     if (session === undefined) return
-    await session.close(reason, graceMs, patience)
+    await this.#halt(session, reason, graceMs, patience)
+    session.leave()
+  }
+
+  async #halt(session: ShardSession, reason: ConsumerError, graceMs?: number, patience?: AbortSignal): Promise<void> {
+    await session.halt(reason, graceMs, patience)
     this.#memory = session.queue.memory()
     this.#newest = later(this.#newest, session.queue.newest)
     this.#millisBehindLatest = session.millisBehindLatest

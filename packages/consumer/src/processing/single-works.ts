@@ -2,8 +2,8 @@ import type { ConsumerRecord } from './consumer-record.ts'
 import { Fifo } from './fifo.ts'
 import type { Intake } from './intake.ts'
 import { KeyLanes, type Parked } from './key-lanes.ts'
-import type { Source } from './record-buffer.ts'
-import type { Ordering, Work } from './work.ts'
+import { GONE, isGone, type Source } from './record-buffer.ts'
+import type { Ordering, Undecodable, Work } from './work.ts'
 
 /** A work that has been given out. */
 export interface GivenWork extends Work {
@@ -13,11 +13,14 @@ export interface GivenWork extends Work {
 
 /** One user record on its way through the handler. */
 export interface SingleWork extends GivenWork, Parked<SingleWork> {
+  undecodable: Undecodable | undefined
   readonly source: Source
   /** Its number in the watermark; -1 while it has none, and always for a record that its handler finishes at once. */
   number: number
 }
 
+/** So many records are looked at in one go; then the event loop may have a turn. */
+export const AT_ONCE = 1_000
 /** The lane of a whole shard. */
 const SHARD = 'shard'
 
@@ -27,22 +30,28 @@ export class SingleWorks {
   readonly #ordering: Ordering
   readonly #lanes = new KeyLanes<SingleWork>()
   readonly #again = new Fifo<SingleWork>()
+  #hasMore = false
 
   constructor(intake: Intake, ordering: Ordering) {
     this.#intake = intake
     this.#ordering = ordering
   }
 
-  get waitMs(): undefined {
-    return undefined
+  /** 0: what was there has only been looked through in part. */
+  get waitMs(): number | undefined {
+    return this.#hasMore ? 0 : undefined
   }
 
   take(): SingleWork | undefined {
     const ready = this.#again.shift() ?? this.#lanes.takeReady()
-    if (ready !== undefined) return ready
+    if (ready !== undefined) {
+      if (isGone(ready.record)) ready.undecodable = GONE
+      return ready
+    }
+    this.#hasMore = false
     // There is one lane: what comes next would only wait in it.
     if (this.#ordering === 'shard' && this.#lanes.busyKeys > 0) return undefined
-    for (;;) {
+    for (let count = 0; count < AT_ONCE; count++) {
       const record = this.#intake.next()
       if (record === undefined) return undefined
       const work = singleWorkOf(record, this.#intake)
@@ -51,6 +60,8 @@ export class SingleWorks {
       work.number = this.#intake.begin(record, work)
       this.#lanes.park(record.partitionKey, work)
     }
+    this.#hasMore = true
+    return undefined
   }
 
   begin(work: SingleWork): void {
