@@ -127,6 +127,13 @@ export class LeaseWitness {
     this.#checkCovered(shard, last, checkpoint, writer)
   }
 
+  /** The shard is to be read from its first record on, whether it has a lease or not. */
+  forget({ shardId }: StoredShard): void {
+    // What finished shards had is long gone, lease and all.
+    if (this.#checkpoints.get(shardId)?.sequenceNumber === SHARD_END.sequenceNumber) this.#checkpoints.delete(shardId)
+    this.#leased.delete(shardId)
+  }
+
   /** Somebody has the application go on at another place. */
   #reset(shard: StoredShard, before: Item | undefined, after: Item | undefined): void {
     const key = shard.shardId

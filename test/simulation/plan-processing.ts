@@ -280,17 +280,22 @@ function withHaste(random: Random, plan: Varied): Varied {
 
 /** So much faster than records come, they can be handled one after the other, where nothing goes side by side. */
 const SPARE = 4
+const ANNOUNCED_MS = 5_000
 
 /** Where little goes side by side, handlers are quick enough to catch up with what comes in. */
 function bearable(plan: Varied): Plan {
-  const { shape, ordering, handlerTimeoutMs = Number.POSITIVE_INFINITY } = plan.processing
+  const { shape, ordering, manualShare } = plan.processing
+  let { handlerTimeoutMs = Number.POSITIVE_INFINITY } = plan.processing
+  // A handler that announces a checkpoint waits for writes to the table.
+  if (manualShare !== undefined && handlerTimeoutMs < ANNOUNCED_MS) handlerTimeoutMs = ANNOUNCED_MS
   const putsPerSecond = plan.producers.reduce((sum, { gapMs, burst }) => sum + (1_000 * (1 + burst)) / 2 / gapMs, 0)
   const workers = plan.workers.map((worker): WorkerPlan => {
     const isSerial = shape !== 'eachRecord' || ordering === 'shard' || worker.maxAheadRecords < worker.concurrency
     const mostMs = isSerial ? 1_000 / (SPARE * putsPerSecond) : Number.POSITIVE_INFINITY
     return { ...worker, handlerMs: +Math.min(worker.handlerMs, mostMs, handlerTimeoutMs / SPARE).toFixed(3) }
   })
-  return { ...plan, workers }
+  const isTimed = plan.processing.handlerTimeoutMs !== undefined
+  return { ...plan, workers, processing: { ...plan.processing, ...(isTimed && { handlerTimeoutMs }) } }
 }
 
 function processed(plan: Varied, more: Partial<ProcessingPlan>): Varied {

@@ -50,6 +50,7 @@ export class ShardLife {
   readonly #named = new Set<string>()
   #newest: StoredUserRecord | undefined
   #stoppedUntilMs: number | undefined
+  #stoppedSinceMs = 0
   #failedEnds = 0
   /** Whether its program has paused it. */
   isPaused = false
@@ -61,6 +62,11 @@ export class ShardLife {
   /** Whether it has stopped at a record that failed for good. */
   get isStopped(): boolean {
     return this.#stoppedUntilMs !== undefined
+  }
+
+  /** For how long it has. */
+  get stoppedForMs(): number {
+    return this.isStopped ? this.#options.nowMs() - this.#stoppedSinceMs : 0
   }
 
   /** A handler is called. */
@@ -99,6 +105,7 @@ export class ShardLife {
 
   /** It rests for so long; for ever if it isn't tried again here. */
   stop(restMs: number): void {
+    this.#stoppedSinceMs = this.#options.nowMs()
     this.#stoppedUntilMs = this.#options.nowMs() + restMs * (1 - EARLY_SHARE) - EARLY_MS
   }
 

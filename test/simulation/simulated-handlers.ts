@@ -14,8 +14,8 @@ import type { Trace } from './trace.ts'
 const SLOW_MS = 2_000
 const HANG_MS = 20_000
 const REJECT_MS = 200
-/** Of the checkpoints that handlers make, so many are announced first. */
-const PREPARED_SHARE = 0.3
+/** So many handlers announce a checkpoint, which takes writes to the table. */
+const PREPARED_SHARE = 0.003
 const NEVER = new AbortController().signal
 /** In failover times. */
 const BLOCK = [0.05, 2.2] as const
@@ -135,8 +135,9 @@ export class SimulatedHandlers {
     const { process, processing, witness } = this.#surroundings
     const { random } = process
     const last = records.at(-1)
-    if (last === undefined || !chance(random, processing?.manualShare ?? 0)) return undefined
-    if (chance(random, PREPARED_SHARE)) {
+    const { manualShare = 0 } = processing ?? {}
+    if (last === undefined || !chance(random, manualShare)) return undefined
+    if (chance(random, PREPARED_SHARE / manualShare)) {
       return prepareCheckpoint?.(undefined, Uint8Array.of(records.length)).then((prepared) => {
         witness.named(last)
         prepared.commit()

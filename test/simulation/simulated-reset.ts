@@ -54,22 +54,35 @@ export async function resetApplication(
     trace.add(process.name, outcome === 'killed' ? 'dies' : `has reset the application to ${record?.text ?? to}`)
     if (outcome !== 'killed') reopen(streams, record)
   } catch (error) {
-    if (!(error instanceof ConsumerError) || !REFUSED.has(error.code)) {
+    const isRefused = error instanceof ConsumerError && REFUSED.has(error.code)
+    if (!isRefused && !isUnreachable(error)) {
       report(new Violation('keeps going', `${process.name} could not reset: ${String(error)}`))
     }
-    trace.add(process.name, `is refused: ${(error as Error).message}`)
+    trace.add(process.name, `could not reset: ${(error as Error).message}`)
   }
+}
+
+/** It was tried again, and then given up: for somebody to do it again. */
+function isUnreachable(error: unknown): boolean {
+  const { $metadata, code, name } = Object(error) as { $metadata?: unknown; code?: unknown; name?: unknown }
+  return $metadata !== undefined || code === 'ECONNRESET' || name === 'TimeoutError'
 }
 
 /** Whatever it has written: all of that has to come again. */
 function reopen(streams: WatchedStreams, record: StoredUserRecord | undefined): void {
   if (record === undefined) {
-    for (const { stored } of streams.read) for (const shard of stored.shards) stored.reopen(shard)
+    for (const { stored, leaseWitness } of streams.read) {
+      for (const shard of stored.shards) {
+        stored.reopen(shard)
+        leaseWitness.forget(shard)
+      }
+    }
     return
   }
-  const { stored } = streams.main
+  const { stored, leaseWitness } = streams.main
   for (const shard of stored.descendants(record.shard)) {
     stored.reopen(shard, shard === record.shard ? record : undefined)
+    if (shard !== record.shard) leaseWitness.forget(shard)
   }
 }
 

@@ -6,7 +6,7 @@ import type { KinesisService } from './kinesis-service.ts'
 import type { Retrieval, WorkerPlan } from './plan.ts'
 import type { ProcessingPlan } from './plan-processing.ts'
 import type { SimulatedProcess } from './process.ts'
-import { type HandlingFate, type Policy, ProcessingWitness } from './processing-witness.ts'
+import { closeTimeoutOf, type HandlingFate, type Policy, ProcessingWitness } from './processing-witness.ts'
 import { chance } from './randomness.ts'
 import type { Hook } from './shard-life.ts'
 import { SimulatedHandlers } from './simulated-handlers.ts'
@@ -16,6 +16,8 @@ import type { Violation } from './violation.ts'
 import type { WatchedStreams } from './watched-streams.ts'
 
 const MAX_BUFFERED_BYTES = 2 ** 20
+/** What handlers get when they are told to give up, and more. */
+const GRACE_MS = 1_000
 /** With so little memory one call is in progress at a time: one answer more may come than was likely. */
 const MAX_ANSWER_BYTES = 10 * 2 ** 20
 /** Events that say that records of a shard may have expired unread. */
@@ -136,11 +138,13 @@ export class SimulatedWorker implements FleetMember {
     const { shards, healthy } = this.#consumer.status()
     for (const shard of shards) {
       const { state, paused, bufferedBytes } = shard
-      const { isStopped, isPaused } = this.processing.lifeOf(shard)
+      const { isStopped, isPaused, stoppedForMs } = this.processing.lifeOf(shard)
       if (paused !== isPaused) return `${shard.shardId} is ${paused ? '' : 'not '}paused`
       if (!isStopped || (state !== 'stopped' && state !== 'reading' && state !== 'ending')) continue
       if (healthy) return `all is well, with ${shard.shardId} stopped`
-      if (state !== 'stopped' || bufferedBytes > 0) return `${shard.shardId} is ${state} with ${bufferedBytes} bytes`
+      // What runs may go on for a while.
+      const isFreed = bufferedBytes === 0 || stoppedForMs < closeTimeoutOf(this.plan) + GRACE_MS
+      if (state !== 'stopped' || !isFreed) return `${shard.shardId} is ${state} with ${bufferedBytes} bytes`
     }
     return undefined
   }

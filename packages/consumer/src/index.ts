@@ -1,3 +1,4 @@
+export { type Codec, CodecError, type Decoder, type TraceContext } from '@shardwise/core'
 export { Consumer, type ConsumerStatus, type LeaseStatus } from './consumer.ts'
 export { ConsumerError, type ConsumerErrorCode, type ConsumerErrorOptions } from './errors.ts'
 export {

@@ -71,7 +71,7 @@ test.each([
   [{ ...given, ordering: 'keys' }, 'one of "key", "shard", "none", got "keys"'],
   [{ ...given, codec: { encode: () => '' } }, 'option "codec" must be'],
   [{ ...given, maxAttempts: 0 }, 'a whole number of at least 1, got 0'],
-  [{ ...given, handlerTimeoutMs: 0 }, 'a number of at least 1, got 0'],
+  [{ ...given, handlerTimeoutMs: 0 }, 'a number from 1 to 86400000, got 0'],
   [{ ...given, failurePolicy: 'drop' }, 'option "failurePolicy" must be'],
   [{ ...given, failurePolicy: 'deadLetter' }, 'needs option "deadLetter", a function that takes the record'],
   [

@@ -10,7 +10,7 @@ const HASH_PRIME = 0x01000193
 const NUMBER_BITS = 17
 const NUMBER_MASK = 2 ** NUMBER_BITS - 1
 /** Of so many unknown keys one is kept when it is full. */
-const KEPT_OF = 16
+const KEPT_OF = 64
 
 /**
  * Knows partition keys that come again and again, by their bytes: their text, always as the same string, which makes maps of keys faster, and

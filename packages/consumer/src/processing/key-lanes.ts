@@ -21,6 +21,8 @@ export class KeyLanes<Item extends Parked<Item>> {
   readonly #busy = new Map<string, Lane<Item> | undefined>()
   /** Lanes of which nothing runs while something waits; longest first. */
   readonly #ready = new Fifo<Lane<Item>>()
+  /** How many records wait, whatever their key. */
+  #waiting = 0
 
   isBusy(key: string): boolean {
     return this.#busy.size > 0 && this.#busy.has(key)
@@ -38,6 +40,7 @@ export class KeyLanes<Item extends Parked<Item>> {
 
   /** Queues a record behind the others of its busy key. */
   park(key: string, item: Item): void {
+    this.#waiting++
     const lane = this.#busy.get(key)
     if (lane === undefined) this.#busy.set(key, { key, first: item, last: item })
     else if (lane.last === undefined) lane.first = lane.last = item
@@ -46,7 +49,8 @@ export class KeyLanes<Item extends Parked<Item>> {
 
   /** Nothing of the key runs any more: what waits for it is ready, or the key is free. */
   finish(key: string): void {
-    const lane = this.#busy.get(key)
+    // Most often nothing waits at all, and one look at the map is enough.
+    const lane = this.#waiting === 0 ? undefined : this.#busy.get(key)
     if (lane?.first === undefined) this.#busy.delete(key)
     else this.#ready.push(lane)
   }
@@ -54,7 +58,7 @@ export class KeyLanes<Item extends Parked<Item>> {
   /** The first record of the next ready key, which runs from now on. */
   takeReady(): Item | undefined {
     const lane = this.#ready.shift()
-    return lane && takeFirst(lane)
+    return lane && this.#takeFirst(lane)
   }
 
   /** What {@link joinReady} would give. */
@@ -66,7 +70,7 @@ export class KeyLanes<Item extends Parked<Item>> {
   joinReady(): Item | undefined {
     const lane = this.#ready.first
     if (lane === undefined) return undefined
-    const item = takeFirst(lane)
+    const item = this.#takeFirst(lane)
     if (lane.first === undefined) {
       this.#ready.shift()
       this.#busy.delete(lane.key)
@@ -79,13 +83,14 @@ export class KeyLanes<Item extends Parked<Item>> {
     if (this.#ready.first?.key === key) this.#ready.shift()
     else this.#busy.set(key, undefined)
   }
-}
 
-function takeFirst<Item extends Parked<Item>>(lane: Lane<Item>): Item | undefined {
-  const item = lane.first
-  if (item === undefined) return undefined
-  lane.first = item.behind
-  if (lane.first === undefined) lane.last = undefined
-  item.behind = undefined
-  return item
+  #takeFirst(lane: Lane<Item>): Item | undefined {
+    const item = lane.first
+    if (item === undefined) return undefined
+    this.#waiting--
+    lane.first = item.behind
+    if (lane.first === undefined) lane.last = undefined
+    item.behind = undefined
+    return item
+  }
 }

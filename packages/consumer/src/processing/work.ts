@@ -33,9 +33,12 @@ export interface Work {
  * {@link bisect}; or `finished`, where it is given up and passed over.
  */
 export interface WorkQueue {
-  /** The next that may run now. */
+  /** The next that may run now. Looks at a limited number of records only. */
   take(): Work | undefined
-  /** For how long a batch that isn't full may still wait for more; undefined if there is none. */
+  /**
+   * After a `take` that gave nothing: for how long a batch that isn't full may still wait for more. 0: there may be more to take at once, after the event loop
+   * has had a turn. Undefined: nothing waits for time.
+   */
   readonly waitMs: number | undefined
   /** The handler works on it. */
   running(work: Work): void
