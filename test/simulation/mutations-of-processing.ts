@@ -265,7 +265,7 @@ export const processing: readonly Mutation[] = [
     name: 'end a shard though its hook has failed',
     file: 'consumer/src/processing/hook-calls.ts',
     from: "        this.#failed('onShardEnd', attempt, error, retryInMs)\n        signal",
-    to: "        this.#failed('onShardEnd', attempt, error, retryInMs)\n        if (retryInMs === undefined) return\n        signal",
+    to: "        this.#failed('onShardEnd', attempt, error, retryInMs)\n        if (attempt > 0) return\n        signal",
     noticedBy: 1,
   },
   {

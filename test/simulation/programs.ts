@@ -169,6 +169,7 @@ export class Programs {
     await resetApplication(process, fault, {
       ...this.#options,
       failoverTime: plan.failoverTime,
+      nowMs: () => this.#options.time.nowMs,
       selection: selectionOf(plan, this.#options.streams),
     })
   }

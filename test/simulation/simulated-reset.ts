@@ -15,6 +15,7 @@ export interface ResetSurroundings {
   readonly streams: WatchedStreams
   readonly trace: Trace
   readonly failoverTime: number
+  readonly nowMs: () => number
   /** How the application comes by its streams. */
   readonly selection: Pick<ConsumerOptions, 'stream' | 'streams' | 'formerStreamWaitMs'>
   readonly report: (violation: Violation) => void
@@ -27,10 +28,10 @@ const REFUSED: ReadonlySet<string> = new Set(['ERR_STATE', 'ERR_STREAM', 'ERR_RE
 export async function resetApplication(
   process: SimulatedProcess,
   fault: Extract<Fault, { kind: 'reset' }>,
-  { kinesis, dynamodb, streams, trace, failoverTime, selection, report }: ResetSurroundings,
+  { kinesis, dynamodb, streams, trace, failoverTime, nowMs, selection, report }: ResetSurroundings,
 ): Promise<void> {
   const { stored } = streams.main
-  const record = fault.to === 'record' ? recordAt(stored, fault.where) : undefined
+  const record = fault.to === 'record' ? recordAt(stored, fault.where, nowMs()) : undefined
   const consumer = new Consumer({
     application: TABLE,
     ...selection,
@@ -86,8 +87,11 @@ function reopen(streams: WatchedStreams, record: StoredUserRecord | undefined): 
   }
 }
 
-function recordAt(stored: StoredStream, where: number): StoredUserRecord | undefined {
-  const records = [...stored.shards].flatMap((shard) => shard.records)
+/** Of a shard whose turn has come: before, nobody could say that what is above it is to be left out. */
+function recordAt(stored: StoredStream, where: number, nowMs: number): StoredUserRecord | undefined {
+  const records = [...stored.shards]
+    .filter(({ parents }) => parents.every((parent) => stored.firstOpen(parent, nowMs) === undefined))
+    .flatMap((shard) => shard.records)
   return records[Math.floor(where * records.length)]
 }
 

@@ -23,6 +23,8 @@ const TURN_MS = 10
 const TURN_RECORDS = 10_000
 /** Records of one shard in a row, before the next shard has its turn. */
 const RUN_RECORDS = 256
+/** The same where each takes a place, there are plenty, and the others want some too. */
+const FEW_RECORDS = 8
 /** At most so many places, and a quarter of them, are kept free of shards that have more than their share. */
 const MAX_RESERVED = 8
 /** Where nobody has less than its share, who has few is looked for among so many of those that wait longest. */
@@ -252,7 +254,7 @@ export class HandlerPool {
       mayHaveMore = !member.isRemoved
       // After every record: one that took long may have cost the lease, and nothing may be begun then.
       if (this.#clock.monotonicMs() >= endMs) break
-      if (isRunning && !this.#mayTakeMore(member)) break
+      if (isRunning && !this.#mayTakeMore(member, taken)) break
     }
     queue.report()
     if (taken > 0) member.isSynchronous = !hasStarted
@@ -262,8 +264,11 @@ export class HandlerPool {
   }
 
   /** Without the others having their turn. */
-  #mayTakeMore(member: PoolMember): boolean {
-    return this.#hasPlace(member) && (this.#ready.length === 0 || this.#hasLess(member))
+  #mayTakeMore(member: PoolMember, taken: number): boolean {
+    if (!this.#hasPlace(member)) return false
+    if (this.#ready.length === 0 || this.#hasLess(member)) return true
+    // A turn costs as much as handling three records, and there is enough for all.
+    return taken < FEW_RECORDS && this.#calls.running < this.#concurrency / 2
   }
 
   /** A batch that isn't full goes when its time has come. */
