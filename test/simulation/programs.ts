@@ -301,6 +301,7 @@ export class Programs {
       initialPosition: initialPositionOf(whole),
       processing: whole.processing,
       policy: policyOf(whole, time.nowMs),
+      largestRecordBytes: Math.max(...whole.producers.map(({ largeBytes = 0 }) => largeBytes)),
       note: (fate) => this.#handled.set(fate, (this.#handled.get(fate) ?? 0) + 1),
       report: this.#options.report,
       retrieval: by,

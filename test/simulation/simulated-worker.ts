@@ -41,6 +41,8 @@ export interface WorkerSurroundings {
   readonly consumerArn: string | undefined
   readonly processing: ProcessingPlan | undefined
   readonly policy: Policy
+  /** Of those that are larger than what any stream takes; 0 if there are none. */
+  readonly largestRecordBytes: number
   readonly note: (fate: HandlingFate) => void
   readonly report: (violation: Violation) => void
   readonly onFailure: (error: unknown) => void
@@ -127,10 +129,12 @@ export class SimulatedWorker implements FleetMember {
   get excessBytes(): number {
     const { shards } = this.#consumer.status()
     const held = shards.reduce((sum, { bufferedBytes }) => sum + bufferedBytes, 0)
-    const { kinesis, retrieval } = this.#surroundings
-    // An event may come of any shard.
+    const { kinesis, retrieval, largestRecordBytes } = this.#surroundings
+    // An event may come of any shard; and each that is stuck may be so with one record that is larger than its part.
     const mayComeBytes =
-      retrieval === 'fanOut' ? shards.length * kinesis.largestAnswerBytes(this.process) : MAX_ANSWER_BYTES
+      retrieval === 'fanOut'
+        ? shards.length * kinesis.largestAnswerBytes(this.process)
+        : MAX_ANSWER_BYTES + Math.max(0, shards.length - 1) * largestRecordBytes
     return held - MAX_BUFFERED_BYTES - mayComeBytes
   }
 
