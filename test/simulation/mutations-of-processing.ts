@@ -126,14 +126,14 @@ export const processing: readonly Mutation[] = [
     file: 'consumer/src/processing/failures.ts',
     from: '    uncounted(queue, work)\n    if (signal.aborted) return\n    pending.failures++\n',
     to: '    queue.finished(work)\n    if (work.attempt > 0) return\n    pending.failures++\n',
-    noticedBy: 17,
+    noticedBy: 32,
   },
   {
     name: 'count a record as finished while its dead letter is on its way',
     file: 'consumer/src/processing/handler-calls.ts',
     from: 'isAsync = isPromiseLike(result)',
     to: 'isAsync = letter === undefined && isPromiseLike(result)',
-    noticedBy: 17,
+    noticedBy: 32,
   },
   {
     name: 'stop where it was said to skip',

@@ -14,7 +14,7 @@ export const producing: readonly Mutation[] = [
     file: 'producer/src/lane.ts',
     from: "return this.mode.aggregates ? 'lane' : sealed.hashKey",
     to: 'return this.mode.aggregates ? sealed : sealed.hashKey',
-    noticedBy: 161,
+    noticedBy: 158,
   },
   {
     name: 'send the next record of a hash key before the last is answered',
@@ -28,7 +28,7 @@ export const producing: readonly Mutation[] = [
     file: 'producer/src/lanes.ts',
     from: '      lane.barriers.add(retired)\n',
     to: '',
-    noticedBy: 22,
+    noticedBy: 48,
   },
   {
     name: 'send by the first shard map while records sent without one are in flight',
@@ -182,6 +182,6 @@ export const producing: readonly Mutation[] = [
     file: 'producer/src/stream-watch.ts',
     from: 'if (!this.#isDescriptionDecided) this.#goWithoutDescription(undefined)',
     to: '',
-    noticedBy: 416,
+    noticedBy: 158,
   },
 ]

@@ -51,6 +51,9 @@ export class WatchedStreams {
     this.#nowMs = nowMs
     const watched = (name: string, retentionMs: number): WatchedStream => {
       const stored = new StoredStream(retentionMs)
+      const reportUnlessGivenUp = (violation: Violation): void => {
+        if (name === STREAM || !this.#isSideGivenUp) report(violation)
+      }
       const witness = new StreamWitness({
         stored,
         nowMs,
@@ -58,7 +61,7 @@ export class WatchedStreams {
         isAlwaysByKey: name === SIDE_STREAM || plan.onDemand !== true,
         // What nobody reads is taken as read in order.
         ordering: name === STREAM || plan.streams !== undefined ? (plan.processing?.ordering ?? 'key') : 'key',
-        report,
+        report: reportUnlessGivenUp,
       })
       const onHandledElsewhere = witness.handledElsewhere.bind(witness)
       const startAtMs = plan.startAtMs ?? 0
@@ -97,6 +100,14 @@ export class WatchedStreams {
     const { addedAtMs = 0, removedAtMs = Number.POSITIVE_INFINITY, backAtMs = Number.POSITIVE_INFINITY } = streams
     const nowMs = this.#nowMs()
     return nowMs >= addedAtMs && (nowMs < removedAtMs || nowMs >= backAtMs)
+  }
+
+  /**
+   * Its leases are deleted. Who hasn't asked since which streams there are, up to a minute, may make them anew when it comes to lead.
+   */
+  get #isSideGivenUp(): boolean {
+    const { removedAtMs, backAtMs, formerStreamWaitMs = 0 } = this.#plan.streams ?? {}
+    return removedAtMs !== undefined && backAtMs === undefined && this.#nowMs() >= removedAtMs + formerStreamWaitMs
   }
 
   of(name: string): WatchedStream {

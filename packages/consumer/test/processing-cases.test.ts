@@ -357,7 +357,9 @@ describe('case 69', () => {
     expect(stage.lease(0).checkpoint).not.toEqual(END)
     expect(stage.item(1)).toBeUndefined()
     isMended = true
+    expect(worker.told('shardResumed')).toEqual([])
     await stage.clock.advance(10 * F)
+    expect(worker.told('shardResumed')).toMatchObject([{ shardId: stage.lease(0).shardId }])
     expect(stage.lease(0).checkpoint).toEqual(END)
     expect(worker.consumer.status().healthy).toBe(true)
     // Its last record was finished before: it doesn't come again.

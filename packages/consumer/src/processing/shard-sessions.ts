@@ -118,7 +118,7 @@ export class ShardSessions {
    * mend: then {@link drain} and {@link close} are to follow.
    */
   async run(signal: AbortSignal): Promise<readonly ChildShard[]> {
-    const { telemetry, closeTimeout } = this.#context
+    const { closeTimeout } = this.#context
     const { shardId } = this.#holder.lease
     for (;;) {
       const session = new ShardSession(
@@ -149,7 +149,6 @@ export class ShardSessions {
         session.leave()
       }
       await this.#rest(signal)
-      telemetry.emit({ type: 'shardResumed', shardId, checkpoint: this.finished })
     }
   }
 
@@ -238,6 +237,8 @@ export class ShardSessions {
     while (this.#isPaused()) await this.#changed.wait(signal)
     signal.throwIfAborted()
     this.#isResting = false
+    const { shardId } = this.#holder.lease
+    this.#context.telemetry.emit({ type: 'shardResumed', shardId, checkpoint: this.finished })
   }
 
   #isPaused(): boolean {
