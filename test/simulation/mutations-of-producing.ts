@@ -14,7 +14,7 @@ export const producing: readonly Mutation[] = [
     file: 'producer/src/lane.ts',
     from: "return this.mode.aggregates ? 'lane' : sealed.hashKey",
     to: 'return this.mode.aggregates ? sealed : sealed.hashKey',
-    noticedBy: 158,
+    noticedBy: 175,
   },
   {
     name: 'send the next record of a hash key before the last is answered',
@@ -182,6 +182,6 @@ export const producing: readonly Mutation[] = [
     file: 'producer/src/stream-watch.ts',
     from: 'if (!this.#isDescriptionDecided) this.#goWithoutDescription(undefined)',
     to: '',
-    noticedBy: 158,
+    noticedBy: 1055,
   },
 ]
