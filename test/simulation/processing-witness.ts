@@ -383,8 +383,9 @@ export class ProcessingWitness {
       this.#misfits.has(record.text)
     )
       return
-    const { attempts } = this.#histories.get(record) ?? { attempts: 0 }
-    if (attempt !== attempts + 1) {
+    const { attempts, isAbandoned } = this.#histories.get(record) ?? { attempts: 0, isAbandoned: false }
+    // An attempt that was abandoned counts, and may come to its end at any time, or never.
+    if (attempt !== attempts + 1 && !isAbandoned) {
       this.#object('attempts are counted', `attempt ${attempt} with ${record.text} after ${attempts} that have failed`)
     }
     if (policy !== 'stop' && attempt > (processing?.maxAttempts ?? MAX_ATTEMPTS)) {
