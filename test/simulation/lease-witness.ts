@@ -115,7 +115,8 @@ export class LeaseWitness {
         `${writer.name} sets ${key} from ${show(last)} back to ${show(checkpoint)}`,
       )
     }
-    if (before === undefined) return
+    // What was forgotten of a lease that an operator deleted, or of those above it, may have stayed as it was.
+    if (before === undefined || comparePositions(checkpoint, checkpointOf(before)) === 0) return
     const holder = this.#holders.get(key)
     const owner = (before.checkpointOwner ?? before.leaseOwner)?.S
     if (holder !== writer || owner === undefined || !writer.name.startsWith(`${owner}#`)) {
