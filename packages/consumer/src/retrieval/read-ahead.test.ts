@@ -81,6 +81,20 @@ describe('one shard', () => {
     expect([part.isStarved, asked.got() !== undefined]).toEqual([false, true])
   })
 
+  test('that keeps more than its part is short of memory until it has finished some, though the others leave room', async () => {
+    const ahead = new ReadAhead({ maxBufferedBytes: 16 * MiB, clock })
+    let told = 0
+    const part = ahead.join(() => told++)
+    for (let idle = 0; idle < 7; idle++) ahead.join()
+    part.holds(3 * MiB)
+    const asked = ask(part)
+    await settle()
+    expect([asked.got(), part.isStarved, told]).toEqual([undefined, true, 1])
+    part.holds(0)
+    await settle()
+    expect([asked.got() !== undefined, part.isStarved]).toEqual([true, false])
+  })
+
   test('that waits for a place among the calls alone is not short of memory', async () => {
     const ahead = new ReadAhead({ maxBufferedBytes: 4 * MiB, clock })
     const parts = Array.from({ length: 3 }, () => ahead.join())

@@ -107,7 +107,7 @@ export class ReadAhead {
    */
   join(onStarved: () => void = () => {}): ShardPart {
     const part: ShardPart = new ShardPart({
-      lacksRoom: (waiter) => !this.#fits(waiter),
+      lacksRoom: (waiter) => this.#forOwn.has(part) || !this.#fits(waiter),
       starved: onStarved,
       changed: (before) => this.#changed(part, before),
       ask: (kind, grant) => this.#ask({ part, kind, grant, order: this.#order++ }),
