@@ -35,6 +35,8 @@ export interface StoredUserRecord {
   readonly isDamaged: boolean
   /** A handler has finished it, or it was given up as the application's policy has it. */
   finished: boolean
+  /** A reset put the application behind it before it was finished: it may come later, when a reset goes back. */
+  isPassedOver: boolean
 }
 
 /** Records in the order in which they are to be handled. */
@@ -155,10 +157,16 @@ export class StoredStream {
     })
   }
 
-  #append(placed: Omit<StoredUserRecord, 'index' | 'endBytes' | 'finished'>): StoredUserRecord {
+  #append(placed: Omit<StoredUserRecord, 'index' | 'endBytes' | 'finished' | 'isPassedOver'>): StoredUserRecord {
     const { shard, key, bytes } = placed
     const index = shard.records.length
-    const record = { ...placed, index, endBytes: (shard.records[index - 1]?.endBytes ?? 0) + bytes, finished: false }
+    const record = {
+      ...placed,
+      index,
+      endBytes: (shard.records[index - 1]?.endBytes ?? 0) + bytes,
+      finished: false,
+      isPassedOver: false,
+    }
     shard.records.push(record)
     shard.byPosition.set(`${record.sequenceNumber}:${record.subSequenceNumber}`, record)
     const line = shard.byKey.get(key)
@@ -208,7 +216,11 @@ export class StoredStream {
   reopen(shard: StoredShard, after?: Position): void {
     shard.done = 0
     for (const line of shard.byKey.values()) line.done = 0
-    for (const record of shard.records) record.finished = after !== undefined && comparePositions(record, after) <= 0
+    for (const record of shard.records) {
+      const isBehind = after !== undefined && comparePositions(record, after) <= 0
+      if (isBehind && !record.finished) record.isPassedOver = true
+      record.finished = isBehind
+    }
     shard.checkpointed = shard.records.filter(({ finished }) => finished).length
   }
 

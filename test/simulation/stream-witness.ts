@@ -298,7 +298,8 @@ export class StreamWitness {
     // Where nobody came to it in time, or was to, a later copy comes when it comes.
     const { place } = put
     const isMissed =
-      place !== undefined && (this.#stored.hasExpired(place, this.#nowMs()) || this.#stored.isBeforeStart(place))
+      place !== undefined &&
+      (place.isPassedOver || this.#stored.hasExpired(place, this.#nowMs()) || this.#stored.isBeforeStart(place))
     if (isMissed) put.isOrdered = false
     put.firstDelivery = this.#deliveries++
     this.#checkOrder(put)
