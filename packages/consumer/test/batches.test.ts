@@ -105,3 +105,35 @@ describe('a batch goes', () => {
     expect(sizes).toEqual([30])
   })
 })
+
+test('batches keep the order of every key through a handoff and a split, and nothing comes twice', async () => {
+  const got: string[] = []
+  const eachBatch = async (records: readonly { text(): string }[]): Promise<void> => {
+    await stage.clock.sleep(30)
+    got.push(...records.map((record) => record.text()))
+  }
+  const handlers = { eachBatch, maxRecords: 7, maxWaitMs: 10 }
+  let number = 0
+  const putMore = (): void => {
+    for (const end = number + 40; number < end; number++) {
+      stage.kinesis.put(`${number % 3} ${number}`, `key-${number % 3}`)
+    }
+  }
+  putMore()
+  const one = stage.start('one', handlers)
+  await stage.until('some are handled', () => got.length > 10)
+  stage.start('two', handlers)
+  const closed = one.consumer.close()
+  putMore()
+  await stage.done(closed)
+  await stage.until('the other has gone on', () => got.length > 45)
+  stage.kinesis.resize(2)
+  putMore()
+  await stage.until('all are handled', () => got.length >= 120)
+  await stage.clock.advance(5 * F)
+  expect(got).toHaveLength(120)
+  for (const key of [0, 1, 2]) {
+    const expected = Array.from({ length: 40 }, (_, index) => `${key} ${key + 3 * index}`)
+    expect(got.filter((text) => text.startsWith(`${key} `))).toEqual(expected)
+  }
+})

@@ -434,6 +434,32 @@ describe('case 70', () => {
     expect([script.count('d'), script.count('e'), failing.checkpoint]).toEqual([1, 1, 'e'])
   })
 
+  test.each(['stop', 'deadLetter', 'skip'] as const)(
+    'a value that the codec refuses goes the same way, at once: %s',
+    async (failurePolicy) => {
+      const stage = new ConsumerStage()
+      for (const text of ['1', 'x', '2']) stage.kinesis.put(text, 'key')
+      const got: unknown[] = []
+      const letters: DeadLetter[] = []
+      const codec = { decode: (data: Uint8Array): unknown => JSON.parse(Buffer.from(data).toString()) }
+      const deadLetter = (letter: DeadLetter): unknown => letters.push(letter)
+      const worker = stage.start('worker', { eachRecord: ({ value }: ConsumerRecord) => void got.push(value) }, {
+        codec,
+        failurePolicy,
+        ...(failurePolicy === 'deadLetter' && { deadLetter }),
+      } as never)
+      await stage.clock.advance(3 * F)
+      const isStop = failurePolicy === 'stop'
+      expect(got).toEqual(isStop ? [1] : [1, 2])
+      expect(worker.told('shardStopped').map(({ attempts }) => attempts)).toEqual(isStop ? [1] : [])
+      expect(letters).toMatchObject(
+        failurePolicy === 'deadLetter' ? [{ kind: 'record', attempts: 1, partitionKey: 'key' }] : [],
+      )
+      expect(worker.told('recordSkipped')).toHaveLength(failurePolicy === 'skip' ? 1 : 0)
+      expect(worker.consumer.status().healthy).toBe(!isStop)
+    },
+  )
+
   test('or the consumer ends with what the handler threw, after it has given back its leases', async () => {
     const failing = new Failing()
     const worker = failing.stage.start('worker', failing.script.handlers, { maxAttempts: 2, onStop: 'exit' })

@@ -55,6 +55,14 @@ const numberOf = (result: IteratorResult<ConsumerRecord>): string | undefined =>
   result.done ? 'done' : result.value.sequenceNumber
 
 describe('records in a loop', () => {
+  test('a record that comes when its lease is lost already is not handled', async () => {
+    const run = new Run()
+    void run.iterator.next()
+    run.offer(1, AbortSignal.abort(new Error('lost')))
+    await settle()
+    expect(run.settled).toEqual(['1 not handled'])
+  })
+
   test('the run begins with the first next(), and asking for the next record finishes the one before', async () => {
     const run = new Run()
     expect(run.isRunning).toBe(false)

@@ -56,6 +56,10 @@ export class RecordStream<Value> implements RecordSource<ConsumerRecord<Value>> 
         resolve()
       }
       const offered = { record, finish }
+      if (signal.aborted) {
+        reject(signal.reason)
+        return promise
+      }
       signal.addEventListener('abort', giveUp, { once: true })
       this.#offered = offered
       onChange()

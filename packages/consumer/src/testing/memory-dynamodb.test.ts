@@ -1,3 +1,4 @@
+import { UpdateItemCommand } from '@aws-sdk/client-dynamodb'
 import { ManualClock } from '@shardwise/core/testing'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
@@ -50,4 +51,17 @@ test('every write does what it does in the other table in memory', async () => {
 
 test('what a consumer does not ask for is refused', async () => {
   await expect(new MemoryDynamoDB('billing').send({} as never)).rejects.toThrow(/isn't made for Object/)
+  const ask = (UpdateExpression: string, ConditionExpression?: string): Promise<unknown> =>
+    new MemoryDynamoDB('billing').send(
+      new UpdateItemCommand({
+        TableName: 'billing',
+        Key: { leaseKey: { S: 's0' } },
+        UpdateExpression,
+        ConditionExpression,
+        ExpressionAttributeNames: { '#0': 'counter' },
+        ExpressionAttributeValues: { ':0': { N: '1' } },
+      }),
+    )
+  await expect(ask('ADD #0 :0')).rejects.toThrow(/the update ADD/)
+  await expect(ask('SET #0 = :0', '(#0 > :0)')).rejects.toThrow(/the condition #0 > :0/)
 })

@@ -85,7 +85,9 @@ export class MemoryDynamoDB implements DynamoDB {
   #check(key: string, { ConditionExpression: condition, ...names }: Expressions): void {
     const item = this.#items.get(key) ?? {}
     const holds = (term: string): boolean => {
-      const [, absent, attribute, value] = /^attribute_not_exists\((\S+)\)$|^(\S+) = (\S+)$/.exec(term) ?? []
+      const match = /^attribute_not_exists\((\S+)\)$|^(\S+) = (\S+)$/.exec(term)
+      if (match === null) throw new TypeError(`The table in memory isn't made for the condition ${term}.`)
+      const [, absent, attribute, value] = match
       if (absent !== undefined) return item[nameOf(absent, names)] === undefined
       return isSame(item[nameOf(attribute, names)], names.ExpressionAttributeValues?.[value ?? ''])
     }
@@ -99,7 +101,9 @@ function changesOf({ UpdateExpression = '', ...names }: Expressions): {
   readonly sets: Item
   readonly removes: string[]
 } {
-  const [, set, remove] = /^(?:SET (.*?))?(?: ?REMOVE (.*))?$/.exec(UpdateExpression) ?? []
+  const match = /^(?:SET (.*?))?(?: ?REMOVE (.*))?$/.exec(UpdateExpression)
+  if (match === null) throw new TypeError(`The table in memory isn't made for the update ${UpdateExpression}.`)
+  const [, set, remove] = match
   const sets: Record<string, AttributeValue> = {}
   for (const part of set?.split(', ') ?? []) {
     const [attribute, value = ''] = part.split(' = ')
